@@ -1,0 +1,11 @@
+//! stub
+use super::*;
+/// stripe
+pub const PROVIDER: Provider = Provider {
+    name: "stripe", title: "stripe", secrets: &[], settings: &[], events: &[],
+    redaction: Redaction { headers: &[], query: &[], body_members: &[] },
+    verify: |_, _, _| Err(VerifyError::Mismatch("x")),
+    translate: |_, _| Err(TranslateError(String::new())),
+    reply: REPLY_OK,
+    sample: |_, _| None,
+};

@@ -1,0 +1,319 @@
+//! A request as it came, and a receipt: a request that was proved authentic, kept verbatim. A receipt is
+//! made of a request and a `Proof`, or read back from the store; nothing else can make one. Before it is
+//! stored, authentication headers and the secrets that its provider declares become digests.
+
+pub mod signature;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::model::EndpointName;
+
+pub use signature::{Proof, VerifyError};
+
+/// Headers that carry credentials whoever sends them, in lower case.
+const CREDENTIAL_HEADERS: &[&str] =
+    &["authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token"];
+
+/// One HTTP request as it came.
+#[derive(Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Path and query, as on the request line.
+    pub path: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, complete and bounded.
+    pub body: Bytes,
+}
+
+/// What of a provider's requests must not be stored as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Redaction {
+    /// Headers that carry a secret, in lower case, beside the usual credential headers.
+    pub headers: &'static [&'static str],
+    /// Query parameters that carry a secret.
+    pub query: &'static [&'static str],
+    /// Members of a JSON body, at any depth, whose string values are secrets or payment instruments.
+    pub body_members: &'static [&'static str],
+}
+
+/// One authentic request, as it is stored.
+#[derive(Clone)]
+pub struct Receipt {
+    endpoint: EndpointName,
+    received_at: Timestamp,
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    verified_by: String,
+    digest: [u8; 32],
+}
+
+/// The parts of a stored receipt, for the store to write and read back.
+#[derive(Clone)]
+pub struct Parts {
+    /// Whose it is.
+    pub endpoint: EndpointName,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Names in lower case, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// Which secret verified it: `webhook_secret[0]`.
+    pub verified_by: String,
+    /// SHA-256 of the rest.
+    pub digest: [u8; 32],
+}
+
+impl Request {
+    /// The value of a header that must stand exactly once and be readable text.
+    pub fn header(&self, name: &'static str) -> Result<&str, VerifyError> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next().ok_or(VerifyError::MissingHeader(name))?;
+        if values.next().is_some() {
+            return Err(VerifyError::Malformed(name));
+        }
+        value.to_str().map_err(|_| VerifyError::Malformed(name))
+    }
+}
+
+impl Receipt {
+    /// An authentic request becomes a receipt.
+    pub fn new(
+        request: Request,
+        proof: Proof,
+        endpoint: EndpointName,
+        received_at: Timestamp,
+        redaction: Redaction,
+    ) -> Receipt {
+        let headers = request
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let name = name.as_str().to_owned();
+                let secret = CREDENTIAL_HEADERS.contains(&name.as_str())
+                    || redaction.headers.contains(&name.as_str());
+                let value = match secret {
+                    true => digest_text(value.as_bytes()),
+                    false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                };
+                (name, value)
+            })
+            .collect();
+        let mut receipt = Receipt {
+            endpoint,
+            received_at,
+            method: request.method.as_str().to_owned(),
+            path: redact_query(&request.path, redaction.query),
+            headers,
+            body: redact_body(request.body, redaction.body_members),
+            verified_by: proof.verified_by().to_owned(),
+            digest: [0; 32],
+        };
+        receipt.digest = receipt.compute_digest();
+        receipt
+    }
+
+    /// A receipt that the store kept.
+    pub fn from_stored(parts: Parts) -> Receipt {
+        Receipt {
+            endpoint: parts.endpoint,
+            received_at: parts.received_at,
+            method: parts.method,
+            path: parts.path,
+            headers: parts.headers,
+            body: parts.body,
+            verified_by: parts.verified_by,
+            digest: parts.digest,
+        }
+    }
+
+    /// Whose it is.
+    pub fn endpoint(&self) -> &EndpointName {
+        &self.endpoint
+    }
+
+    /// When it came.
+    pub fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
+
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Path and query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The headers, names in lower case.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    /// The first value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Which secret verified it: `webhook_secret[0]`.
+    pub fn verified_by(&self) -> &str {
+        &self.verified_by
+    }
+
+    /// SHA-256 of what is stored: method, path, headers and body, each with its length before it.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Computes the digest again, to check a stored one.
+    pub fn compute_digest(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update((bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        };
+        part(self.method.as_bytes());
+        part(self.path.as_bytes());
+        for (name, value) in &self.headers {
+            part(name.as_bytes());
+            part(value.as_bytes());
+        }
+        part(&self.body);
+        hasher.finalize().into()
+    }
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Receipt")
+            .field("endpoint", &self.endpoint)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Request").field("body_bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+fn digest_text(secret: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(secret)))
+}
+
+fn redact_query(path: &str, names: &[&str]) -> String {
+    let Some((before, query)) = path.split_once('?').filter(|_| !names.is_empty()) else {
+        return path.to_owned();
+    };
+    let parts: Vec<String> = query
+        .split('&')
+        .map(|part| match part.split_once('=') {
+            Some((name, value)) if names.contains(&name) => {
+                format!("{name}={}", digest_text(value.as_bytes()))
+            }
+            _ => part.to_owned(),
+        })
+        .collect();
+    format!("{before}?{}", parts.join("&"))
+}
+
+/// Replaces the string values of the named JSON members in place; the rest of the bytes stay as they are.
+fn redact_body(body: Bytes, members: &[&str]) -> Bytes {
+    let Ok(text) = std::str::from_utf8(&body) else { return body };
+    let mut redacted = String::new();
+    let mut copied = 0;
+    for member in members {
+        debug_assert!(!member.contains('"'));
+    }
+    let mut at = 0;
+    while let Some((start, end)) = next_secret(text, at, members) {
+        redacted.push_str(&text[copied..start]);
+        redacted.push_str(&digest_text(text[start..end].as_bytes()));
+        copied = end;
+        at = end;
+    }
+    if copied == 0 {
+        return body;
+    }
+    redacted.push_str(&text[copied..]);
+    Bytes::from(redacted)
+}
+
+/// The range of the next string value, without quotes, whose member name is one of `members`.
+fn next_secret(text: &str, from: usize, members: &[&str]) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    members
+        .iter()
+        .filter_map(|member| {
+            let quoted = format!("\"{member}\"");
+            let mut search = from;
+            loop {
+                let after_name = search + text.get(search..)?.find(&quoted)? + quoted.len();
+                search = after_name;
+                let colon = skip_space(bytes, after_name);
+                if bytes.get(colon) != Some(&b':') {
+                    continue;
+                }
+                let quote = skip_space(bytes, colon + 1);
+                if bytes.get(quote) != Some(&b'"') {
+                    continue;
+                }
+                let end = string_end(bytes, quote + 1)?;
+                if end > quote + 1 {
+                    return Some((quote + 1, end));
+                }
+            }
+        })
+        .min()
+}
+
+fn skip_space(bytes: &[u8], from: usize) -> usize {
+    let space = |byte: &&u8| byte.is_ascii_whitespace();
+    from + bytes.get(from..).map_or(0, |rest| rest.iter().take_while(space).count())
+}
+
+fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_declared_secrets_become_digests_before_storing() {
+        let body = Bytes::from_static(br#"{"a":{"client_secret" : "pi_\"x","b":"client_secret"}}"#);
+        let text = String::from_utf8(redact_body(body, &["client_secret"]).to_vec()).expect("text");
+        assert!(!text.contains("pi_"), "{text}");
+        assert!(text.starts_with(r#"{"a":{"client_secret" : "sha256:"#), "{text}");
+        assert!(text.ends_with(r#"","b":"client_secret"}}"#), "{text}");
+        assert_eq!(redact_query("/a?k=1&b=2", &["b"]), format!("/a?k=1&b={}", digest_text(b"2")));
+    }
+}
