@@ -10,7 +10,8 @@ pub mod subject_state;
 
 pub use event::{
     BankTransactionFact, Change, Collection, CustomerActionFact, Dispute, DisputeState, Draft,
-    Entry, EntryState, Event, Fact, InvoiceFact, PaymentAmounts, PaymentFact, ReceiptReference,
+    Entry, EntryState, Event, Fact, InvoiceFact, PaymentAmounts, PaymentFact, PaymentReport,
+    ReceiptReference,
     References, Report,
 };
 pub use ids::{EndpointName, EventKey, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectKind};

@@ -328,6 +328,32 @@ impl Fact {
             Fact::CustomerAction(_) => SubjectKind::PaymentRequest,
         }
     }
+
+    /// Cuts texts that are over the limit, at character boundaries.
+    pub fn bounded(mut self) -> Fact {
+        match &mut self {
+            Fact::Payment(fact) => {
+                cut(&mut fact.failure_code);
+                cut(&mut fact.failure_message);
+                cut(&mut fact.method);
+                for entry in [&mut fact.capture, &mut fact.refund].into_iter().flatten() {
+                    cut(&mut entry.id);
+                }
+                if let Some(dispute) = &mut fact.dispute {
+                    cut(&mut dispute.id);
+                }
+            }
+            Fact::Invoice(_) => {}
+            Fact::BankTransaction(fact) => {
+                cut(&mut fact.counterparty);
+                cut(&mut fact.remittance);
+                cut(&mut fact.failure_code);
+                cut(&mut fact.failure_message);
+            }
+            Fact::CustomerAction(fact) => cut(&mut fact.detail),
+        }
+        self
+    }
 }
 
 impl Report {
@@ -377,17 +403,7 @@ impl Change {
 impl References {
     /// Cuts what is over the limits, at character boundaries.
     pub fn bounded(mut self) -> References {
-        for text in [
-            &mut self.payment,
-            &mut self.invoice,
-            &mut self.invoice_number,
-            &mut self.order,
-            &mut self.customer,
-            &mut self.customer_name,
-            &mut self.email,
-        ] {
-            cut(text);
-        }
+        self.texts_mut().into_iter().for_each(cut);
         self.metadata = std::mem::take(&mut self.metadata)
             .into_iter()
             .take(MAX_METADATA_ENTRIES)
@@ -398,6 +414,32 @@ impl References {
             })
             .collect();
         self
+    }
+
+    /// All but the metadata, in a fixed order.
+    pub(super) fn texts_mut(&mut self) -> [&mut String; 7] {
+        [
+            &mut self.payment,
+            &mut self.invoice,
+            &mut self.invoice_number,
+            &mut self.order,
+            &mut self.customer,
+            &mut self.customer_name,
+            &mut self.email,
+        ]
+    }
+
+    /// The same fields as `texts_mut`, in the same order.
+    pub(super) fn texts(&self) -> [&String; 7] {
+        [
+            &self.payment,
+            &self.invoice,
+            &self.invoice_number,
+            &self.order,
+            &self.customer,
+            &self.customer_name,
+            &self.email,
+        ]
     }
 }
 
