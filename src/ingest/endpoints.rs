@@ -1,0 +1,122 @@
+//! The endpoints that are configured now, by path and by name, with what happened at each since the
+//! gateway started. A reload swaps the whole table; the counts of an endpoint that stays are kept.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::model::EndpointName;
+use crate::providers::{Endpoint, Provider, find};
+
+/// The table of endpoints. Cheap to clone.
+#[derive(Clone)]
+pub struct Endpoints {
+    table: Arc<ArcSwap<Table>>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_path: HashMap<String, Arc<Registered>>,
+    by_name: HashMap<EndpointName, Arc<Registered>>,
+}
+
+/// One endpoint with its provider and its health.
+pub struct Registered {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its provider.
+    pub provider: &'static Provider,
+    /// What happened at it.
+    pub health: Arc<Health>,
+}
+
+/// What happened at an endpoint since the gateway started.
+#[derive(Default)]
+pub struct Health {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    last_accepted_us: AtomicI64,
+    last_refusal: Mutex<Option<(Timestamp, String)>>,
+}
+
+impl Endpoints {
+    /// A table of these endpoints; those of an unknown provider are left out.
+    pub fn new(endpoints: Vec<Endpoint>) -> Endpoints {
+        let table = Endpoints { table: Arc::default() };
+        table.replace(endpoints);
+        table
+    }
+
+    /// Swaps the table.
+    pub fn replace(&self, endpoints: Vec<Endpoint>) {
+        let before = self.table.load();
+        let mut table = Table::default();
+        for endpoint in endpoints {
+            let Some(provider) = find(endpoint.name.provider()) else { continue };
+            let known = before.by_name.get(&endpoint.name);
+            let health = known.map(|known| known.health.clone()).unwrap_or_default();
+            let path = endpoint.path.clone();
+            let registered = Arc::new(Registered { endpoint, provider, health });
+            table.by_path.insert(path, registered.clone());
+            table.by_name.insert(registered.endpoint.name.clone(), registered);
+        }
+        self.table.store(Arc::new(table));
+    }
+
+    /// The endpoint that this path belongs to.
+    pub fn by_path(&self, path: &str) -> Option<Arc<Registered>> {
+        self.table.load().by_path.get(path).cloned()
+    }
+
+    /// The endpoint of this name.
+    pub fn by_name(&self, name: &EndpointName) -> Option<Arc<Registered>> {
+        self.table.load().by_name.get(name).cloned()
+    }
+
+    /// All endpoints, by name.
+    pub fn all(&self) -> Vec<Arc<Registered>> {
+        let mut all: Vec<_> = self.table.load().by_name.values().cloned().collect();
+        all.sort_by(|left, right| left.endpoint.name.cmp(&right.endpoint.name));
+        all
+    }
+}
+
+impl Health {
+    /// Notes an authentic request.
+    pub fn accept(&self, at: Timestamp) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.last_accepted_us.store(at.as_microsecond(), Ordering::Relaxed);
+    }
+
+    /// Notes a refused request. The reason holds no secret.
+    pub fn refuse(&self, at: Timestamp, reason: String) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, reason));
+    }
+
+    /// How many were authentic.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// When the last authentic one came.
+    pub fn last_accepted(&self) -> Option<Timestamp> {
+        match self.last_accepted_us.load(Ordering::Relaxed) {
+            0 => None,
+            at => Timestamp::from_microsecond(at).ok(),
+        }
+    }
+
+    /// When and why the last one was refused.
+    pub fn last_refusal(&self) -> Option<(Timestamp, String)> {
+        self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
