@@ -11,10 +11,11 @@ pub mod subject_state;
 pub use event::{
     BankTransactionFact, Change, Collection, CustomerActionFact, Dispute, DisputeState, Draft,
     Entry, EntryState, Event, Fact, InvoiceFact, PaymentAmounts, PaymentFact, PaymentReport,
-    ReceiptReference,
-    References, Report,
+    ReceiptReference, References, Report,
 };
-pub use ids::{EndpointName, EventKey, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectKind};
+pub use ids::{
+    EndpointName, EventKey, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectKind,
+};
 pub use money::Money;
 pub use status::{
     BankTransactionStatus, CustomerAction, Headline, InvoiceStatus, PaymentStatus, Status,
