@@ -545,3 +545,36 @@ fn repeated_references_are_stored_once() {
     assert_eq!(text.matches("A-1").count(), 1, "{text}");
     assert!(text.contains(r#""s":"payments/stripe/acme-eu/pi_1%2F%C3%A9""#), "{text}");
 }
+
+#[test]
+fn other_subjects_show_what_their_newest_report_says() {
+    let bank = |key, at, status| {
+        let fact = BankTransactionFact {
+            status,
+            amount: Some(euros(500)),
+            counterparty: "ACME".to_owned(),
+            remittance: String::new(),
+            failure_code: "R01".to_owned(),
+            failure_message: String::new(),
+        };
+        draft(key, at, Fact::BankTransaction(fact))
+    };
+    let booked = bank("evt_1", 1, BankTransactionStatus::Booked);
+    let pending = bank("evt_0", 0, BankTransactionStatus::Pending);
+    let state = merged([&booked, &pending]);
+    assert_eq!((status_of(&state), state.amounts().paid), ("BOOKED", Some(euros(500))));
+    assert_eq!(state.failure_code(), "R01");
+    assert_eq!(merged([&pending]).amounts().paid, None);
+
+    let due_date = Some(jiff::civil::date(2026, 12, 31));
+    let fact = InvoiceFact {
+        status: InvoiceStatus::Paid,
+        total: Some(euros(900)),
+        paid: None,
+        balance: None,
+        refunded: None,
+        due_date,
+    };
+    let state = merged([&draft("evt_1", 0, Fact::Invoice(fact))]);
+    assert_eq!((state.due_date(), state.amounts().paid), (due_date, Some(euros(900))));
+}
