@@ -9,7 +9,7 @@ use proptest::sample::{Index, select, subsequence};
 
 use super::payment_axes::{MAX_ENTRIES, PaymentAxes};
 use super::*;
-use crate::model::event::MAX_METADATA_ENTRIES;
+use crate::model::references::MAX_METADATA_ENTRIES;
 use crate::model::{
     Collection, Dispute, DisputeState, EndpointName, Entry, EntryState, Money, PaymentFact,
     PaymentReport, PaymentStatus,
@@ -531,7 +531,7 @@ fn failure_and_method_are_the_last_that_were_told() {
     };
     let state = after(&[failed, collected(PaymentStatus::Pending, None)]);
     assert_eq!((state.failure_code(), state.method()), ("card_declined", "card"));
-    assert_eq!(state.failure_message().len(), crate::model::event::MAX_REFERENCE_BYTES);
+    assert_eq!(state.failure_message().len(), crate::model::references::MAX_REFERENCE_BYTES);
 }
 
 #[test]
