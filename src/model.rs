@@ -5,17 +5,20 @@
 pub mod event;
 pub mod ids;
 pub mod money;
+pub mod references;
 pub mod status;
 pub mod subject_state;
 
 pub use event::{
     BankTransactionFact, Change, Collection, CustomerActionFact, Dispute, DisputeState, Draft,
     Entry, EntryState, Event, Fact, InvoiceFact, PaymentAmounts, PaymentFact, PaymentReport,
-    ReceiptReference,
-    References, Report,
+    ReceiptReference, Report,
 };
-pub use ids::{EndpointName, EventKey, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectKind};
+pub use ids::{
+    EndpointName, EventKey, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectKind,
+};
 pub use money::Money;
+pub use references::References;
 pub use status::{
     BankTransactionStatus, CustomerAction, Headline, InvoiceStatus, PaymentStatus, Status,
 };

@@ -1,21 +1,15 @@
 //! Events, before and after they have their place in the log. A provider module makes a `Draft` out of
 //! a receipt; appending turns it into an `Event` with a sequence, a hash and what it changed.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::references::cut;
 use super::{
     BankTransactionStatus, CustomerAction, EndpointName, Headline, InvoiceStatus, Money,
-    PaymentStatus, ReceiptNumber, Sequence, Status, Subject, SubjectKind,
+    PaymentStatus, ReceiptNumber, References, Sequence, Status, Subject, SubjectKind,
 };
-
-/// How many metadata entries a subject keeps. The receipt has the rest.
-pub const MAX_METADATA_ENTRIES: usize = 64;
-/// The longest reference, metadata key or value that is kept, in bytes. The receipt has the rest.
-pub const MAX_REFERENCE_BYTES: usize = 1024;
 
 /// A provider's report of one fact, translated but not yet in the log.
 #[derive(Clone, PartialEq, Debug)]
@@ -186,36 +180,6 @@ pub struct CustomerActionFact {
     pub amount: Option<Money>,
     /// More, in the provider's words.
     pub detail: String,
-}
-
-/// What a record elsewhere can be found by. Empty where not known.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct References {
-    /// The provider's id of the payment.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub payment: String,
-    /// The provider's id of the invoice.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub invoice: String,
-    /// The invoice's number as people read it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub invoice_number: String,
-    /// The merchant's order id or reference.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub order: String,
-    /// The provider's id of the customer.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub customer: String,
-    /// The customer's name. Personal.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub customer_name: String,
-    /// The customer's email address. Personal.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub email: String,
-    /// What the merchant attached at the provider. Treated as personal: it may hold anything.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
 }
 
 /// One event in the log: immutable, numbered, hashed.
@@ -397,55 +361,5 @@ impl Change {
     /// Whether the subject's status is another than before.
     pub fn changed(&self) -> bool {
         self.previous != Some(self.current)
-    }
-}
-
-impl References {
-    /// Cuts what is over the limits, at character boundaries.
-    pub fn bounded(mut self) -> References {
-        self.texts_mut().into_iter().for_each(cut);
-        self.metadata = std::mem::take(&mut self.metadata)
-            .into_iter()
-            .take(MAX_METADATA_ENTRIES)
-            .map(|(mut key, mut value)| {
-                cut(&mut key);
-                cut(&mut value);
-                (key, value)
-            })
-            .collect();
-        self
-    }
-
-    /// All but the metadata, in a fixed order.
-    pub(super) fn texts_mut(&mut self) -> [&mut String; 7] {
-        [
-            &mut self.payment,
-            &mut self.invoice,
-            &mut self.invoice_number,
-            &mut self.order,
-            &mut self.customer,
-            &mut self.customer_name,
-            &mut self.email,
-        ]
-    }
-
-    /// The same fields as `texts_mut`, in the same order.
-    pub(super) fn texts(&self) -> [&String; 7] {
-        [
-            &self.payment,
-            &self.invoice,
-            &self.invoice_number,
-            &self.order,
-            &self.customer,
-            &self.customer_name,
-            &self.email,
-        ]
-    }
-}
-
-fn cut(text: &mut String) {
-    if text.len() > MAX_REFERENCE_BYTES {
-        let end = (0..=MAX_REFERENCE_BYTES).rev().find(|&at| text.is_char_boundary(at));
-        text.truncate(end.unwrap_or(0));
     }
 }

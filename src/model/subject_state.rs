@@ -301,3 +301,6 @@ mod subject_text {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

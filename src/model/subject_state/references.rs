@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use crate::model::References;
-use crate::model::event::MAX_METADATA_ENTRIES;
+use crate::model::references::MAX_METADATA_ENTRIES;
 
 /// References by the key of the fact that gave them, greatest key first. An entry has only what it wins,
 /// so that each field and each metadata name stands in one entry at most; none is empty.
