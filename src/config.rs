@@ -5,9 +5,9 @@
 //! in a mistake nor in its debug form.
 
 mod endpoints;
+mod mistake;
 mod reader;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 use reader::{Environment, Reader};
+
+pub use mistake::{Error, Mistake};
 
 /// What a variable's name begins with.
 pub const ENVIRONMENT_PREFIX: &str = "TOLLGATE_";
@@ -141,21 +143,6 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object a line.
     Json,
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(pub Vec<Mistake>);
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The file with its line, or the variable.
-    pub place: String,
-    /// The key: `http.listen`; empty where the whole file is meant.
-    pub key: String,
-    /// Why it is refused.
-    pub reason: String,
 }
 
 impl Config {
@@ -383,27 +370,6 @@ fn check_listeners(config: &Config, reader: &mut Reader<'_>) {
         reader.refuse("grpc.plaintext", "contradicts `[grpc.tls]`; remove one of them".to_owned());
     }
 }
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key.is_empty() {
-            true => write!(out, "{}: {}", self.place, self.reason),
-            false => write!(out, "{}: {}: {}", self.place, self.key, self.reason),
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(out, "{separator}{mistake}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// All keys but those of endpoints, so that whatever lists them can be checked.
 #[cfg(test)]

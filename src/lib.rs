@@ -11,3 +11,4 @@ pub mod receipt;
 pub mod providers;
 pub mod store;
 pub mod config;
+pub mod commands;
