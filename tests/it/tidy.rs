@@ -240,6 +240,22 @@ fn nothing_is_unwrapped_outside_tests() {
     assert!(wrong.is_empty(), "`expect` says why it cannot fail: {wrong:#?}");
 }
 
+#[test]
+fn tests_stand_last() {
+    const ITEMS: &[&str] = &[
+        "use ", "fn ", "pub", "impl", "struct ", "enum ", "const ", "static ", "trait ", "async ",
+    ];
+    let mut wrong = Vec::new();
+    for source in sources(&["src", "clients", "tests/bench"]) {
+        let tests = &source.text[split_tests(&source.text).0.len()..];
+        let item = tests.lines().find(|line| ITEMS.iter().any(|item| line.starts_with(item)));
+        if let Some(item) = item {
+            wrong.push(format!("{}: `{item}` stands below the tests", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The checks themselves: what they would overlook, nobody would see.
 #[test]
 fn the_reader_of_sources_sees_every_way_of_naming_a_module() {
