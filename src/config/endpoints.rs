@@ -202,7 +202,7 @@ impl<'t> Entry<'_, '_, 't> {
             }
             if !provider.settings.contains(&name) {
                 let known = COMMON_KEYS.iter().chain(provider.settings).copied();
-                let thing = format!("key of a {} endpoint", provider.name);
+                let thing = format!("key of {} endpoints", provider.name);
                 self.refuse(&written_key(name), unknown_reason(&thing, name, known));
                 continue;
             }

@@ -353,7 +353,7 @@ fn an_endpoint_with_wrong_keys_is_refused_with_the_nearest() {
         ),
         (
             endpoint(&format!("{secret}merchantid = \"m\"")),
-            "t.toml:5: endpoints[0].merchantid: unknown key of a acme_pay endpoint; did you mean \
+            "t.toml:5: endpoints[0].merchantid: unknown key of acme_pay endpoints; did you mean \
              `merchant_id`?",
         ),
         (
