@@ -1,1 +1,3 @@
+//! The integration tests, linked once: the module list only.
 
+mod tidy;
