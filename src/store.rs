@@ -10,6 +10,9 @@
 //! - An I/O error stops the engine's writer: every later write fails with `Error::Stopped` until a
 //!   restart. A full disk fails the commit alone.
 
+pub mod append;
+pub mod chain;
+pub mod sqlite;
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +27,7 @@ use crate::model::{
 };
 use crate::receipt::Receipt;
 
+pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// How events become bytes and back. The bytes are those of the wire, so that an event is encoded once.
 #[derive(Clone, Copy)]
@@ -309,6 +313,8 @@ pub struct ChainEntry {
     pub logged: Arc<Logged>,
     /// The commitment to its personal fields that entered its digest.
     pub commitment: [u8; 32],
+    /// The chain's value at it, as the store keeps it beside the event.
+    pub hash: [u8; 32],
     /// The salt of the commitment; `None` once it is erased.
     pub salt: Option<[u8; 16]>,
 }

@@ -1,0 +1,185 @@
+//! What a batch adds to the log, whatever the engine: drafts that the log does not have yet get a
+//! sequence, are merged into their subject, hashed and encoded. The engine looks up what is known, hands
+//! it in with the head, and writes what comes out in one transaction. Nothing here does I/O or reads a
+//! clock, and nothing is kept: a batch that is not committed leaves no trace.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Codec, Head, Logged, NewReceipt, Recorded, chain};
+use crate::model::{
+    Draft, EndpointName, Event, EventKey, ReceiptNumber, ReceiptReference, Sequence, SubjectId,
+    SubjectState,
+};
+
+/// A draft with the keys by which the log knows it and its subject.
+pub struct Keyed {
+    /// The event's key.
+    pub key: EventKey,
+    /// The subject's key.
+    pub subject: [u8; 16],
+    /// The draft, cut to the limits.
+    pub draft: Draft,
+}
+
+/// The drafts of one receipt.
+pub struct Incoming {
+    /// The receipt's number.
+    pub number: ReceiptNumber,
+    /// The account that it came from.
+    pub endpoint: EndpointName,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// Its digest.
+    pub digest: [u8; 32],
+    /// Its drafts.
+    pub drafts: Vec<Keyed>,
+}
+
+/// What the log has already of what a batch brings.
+#[derive(Default)]
+pub struct Known {
+    /// Events by their keys.
+    pub claims: HashMap<EventKey, Sequence>,
+    /// Subjects by their keys.
+    pub subjects: HashMap<[u8; 16], (SubjectId, SubjectState)>,
+}
+
+/// A new event with what is stored beside it.
+pub struct NewEvent {
+    /// The event.
+    pub logged: Arc<Logged>,
+    /// The key that it claims.
+    pub key: EventKey,
+    /// The chain's value at it.
+    pub hash: [u8; 32],
+    /// The commitment to its personal fields.
+    pub commitment: [u8; 32],
+    /// The salt of the commitment.
+    pub salt: [u8; 16],
+}
+
+/// A subject that the batch is about.
+pub struct Touched {
+    /// Its number.
+    pub id: SubjectId,
+    /// Its state after the batch.
+    pub state: SubjectState,
+    /// Whether the batch has new events of it.
+    pub changed: bool,
+}
+
+/// What a batch adds to the log.
+pub struct Appended {
+    /// The new events, in sequence.
+    pub events: Vec<NewEvent>,
+    /// All subjects of the batch, by their keys.
+    pub subjects: HashMap<[u8; 16], Touched>,
+    /// What became of each receipt.
+    pub recorded: Vec<Recorded>,
+    /// The last sequence and the hash at it.
+    pub head: (Sequence, [u8; 32]),
+}
+
+impl Incoming {
+    /// Takes the drafts out of a receipt that has its number.
+    pub fn new(number: ReceiptNumber, new: &mut NewReceipt) -> Incoming {
+        let endpoint = new.receipt.endpoint().clone();
+        let drafts = std::mem::take(&mut new.drafts).into_iter().map(|mut draft| {
+            draft.references = draft.references.bounded();
+            Keyed { key: EventKey::new(&endpoint, &draft.key), subject: draft.subject.key(), draft }
+        });
+        Incoming {
+            number,
+            drafts: drafts.collect(),
+            received_at: new.receipt.received_at(),
+            digest: new.receipt.digest(),
+            endpoint,
+        }
+    }
+}
+
+/// Puts a batch's drafts behind the head.
+pub fn append(
+    head: Head,
+    codec: Codec,
+    receipts: Vec<Incoming>,
+    known: Known,
+    mut new_salt: impl FnMut() -> [u8; 16],
+) -> Appended {
+    let mut claims = known.claims;
+    let touched = |(id, state)| Touched { id, state, changed: false };
+    let mut appended = Appended {
+        events: Vec::new(),
+        subjects: known.subjects.into_iter().map(|(key, found)| (key, touched(found))).collect(),
+        recorded: Vec::with_capacity(receipts.len()),
+        head: (head.sequence, head.hash),
+    };
+    for receipt in receipts {
+        let mut recorded =
+            Recorded { receipt: receipt.number, sequences: Vec::new(), duplicates: 0 };
+        let reference = ReceiptReference { number: receipt.number, digest: receipt.digest };
+        for keyed in receipt.drafts {
+            let sequence = match claims.entry(keyed.key) {
+                Entry::Occupied(claimed) => {
+                    recorded.duplicates += 1;
+                    *claimed.get()
+                }
+                Entry::Vacant(free) => {
+                    let sequence = appended.head.0.next();
+                    let salt = new_salt();
+                    let origin = (&receipt.endpoint, receipt.received_at, reference);
+                    push(&mut appended, codec, keyed, origin, salt);
+                    *free.insert(sequence)
+                }
+            };
+            recorded.sequences.push(sequence);
+        }
+        appended.recorded.push(recorded);
+    }
+    appended
+}
+
+/// Appends one event that is new.
+fn push(
+    appended: &mut Appended,
+    codec: Codec,
+    keyed: Keyed,
+    (endpoint, received_at, receipt): (&EndpointName, Timestamp, ReceiptReference),
+    salt: [u8; 16],
+) {
+    let Keyed { key, subject, draft } = keyed;
+    let sequence = appended.head.0.next();
+    let touched = appended.subjects.entry(subject).or_insert_with(|| Touched {
+        id: SubjectId(sequence.0),
+        state: SubjectState::begin(&draft.subject),
+        changed: false,
+    });
+    let (change, report) = touched.state.apply(&draft, sequence);
+    touched.changed = true;
+    let mut event = Event {
+        sequence,
+        endpoint: endpoint.clone(),
+        event_id: draft.event_id,
+        event_type: draft.event_type,
+        occurred_at: draft.occurred_at,
+        received_at,
+        subject: draft.subject,
+        references: draft.references,
+        live: draft.live,
+        hash: [0; 32],
+        receipt: Some(receipt),
+        change,
+        report,
+    };
+    let commitment = chain::commitment(&event, &salt);
+    event.hash = chain::link(&appended.head.1, sequence, &chain::digest(&event, &commitment));
+    let hash = event.hash;
+    let encoded = (codec.encode)(&event);
+    let logged = Arc::new(Logged::new(touched.id, event, encoded));
+    appended.events.push(NewEvent { logged, key, hash, commitment, salt });
+    appended.head = (sequence, hash);
+}

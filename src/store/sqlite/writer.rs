@@ -1,0 +1,434 @@
+//! The one connection that writes. A commit is two trips to it: a lookup of what the log has already, and
+//! one text of statements from BEGIN to COMMIT with its parameters packed, so that the text and its
+//! prepared form are the same whatever the batch's size. What is kept in memory (the head, subjects'
+//! states) changes only after a commit; a failed one is rolled back whole, and an I/O error is the last
+//! thing that this connection ever does.
+//!
+//! sqlx gives a parameter to each plain `?` in the order of the text, over all its statements. Numbered
+//! ones (`?1`) would shift the count from the second statement on, so there are none in such texts.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+
+use jiff::Timestamp;
+use lru::LruCache;
+use rand::Rng;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Connection, Row, Sqlite, SqliteConnection};
+
+use super::{block, json, log, positions, receipts};
+use crate::model::{EventKey, ReceiptNumber, Sequence, SubjectId, SubjectState};
+use crate::store::append::{self, Appended, Incoming, Known, Touched};
+use crate::store::{
+    Batch, Codec, Committed, Error, Head, NewReceipt, PositionUpdate, ReceiptState, Recorded,
+};
+
+/// How many subjects' states are kept in memory.
+const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("more than none");
+
+/// Events and subjects by their keys, 16 bytes each, packed: events in ?1 (how many: ?2), subjects in ?3
+/// (how many: ?4).
+const LOOKUP: &str = "
+    WITH RECURSIVE
+        event(i) AS (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT i + 1 FROM event WHERE i + 1 < ?2),
+        subject(i) AS (SELECT 0 WHERE ?4 > 0 UNION ALL SELECT i + 1 FROM subject WHERE i + 1 < ?4)
+    SELECT 0, i, sequence, NULL FROM event CROSS JOIN claims
+    WHERE key = substr(?1, i * 16 + 1, 16)
+    UNION ALL
+    SELECT 1, i, id, state FROM subject CROSS JOIN subjects
+    WHERE key = substr(?3, i * 16 + 1, 16)";
+
+/// Puts the events, receipts and subjects of a batch in their tables.
+macro_rules! append {
+    () => {
+        "INSERT INTO event_blocks (first_sequence, last_sequence, committed_at_us, block)
+            SELECT * FROM (SELECT ? AS first, ?, ?, ?) WHERE first IS NOT NULL;
+        INSERT INTO salts (first_sequence, salts)
+            SELECT * FROM (SELECT ? AS first, ?) WHERE first IS NOT NULL;
+        INSERT INTO receipt_blocks (first_receipt, last_receipt, block)
+            SELECT * FROM (SELECT ? AS first, ?, ?) WHERE first IS NOT NULL;
+        INSERT INTO receipt_states (receipt, state, reason, sequences, duplicates)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3, value ->> 4
+            FROM json_each(?) WHERE true
+            ON CONFLICT (receipt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+                sequences = excluded.sequences, duplicates = excluded.duplicates;
+        INSERT INTO claims (key, sequence)
+            WITH RECURSIVE event(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM event LIMIT ?)
+            SELECT substr(?, i * 16 - 15, 16), ? + i FROM event;
+        INSERT INTO subjects (id, key, state)
+            SELECT value ->> 0, unhex(value ->> 1),
+                CAST(substr(?, value ->> 2, value ->> 3) AS TEXT)
+            FROM json_each(?) WHERE true
+            ON CONFLICT (id) DO UPDATE SET state = excluded.state;
+        INSERT INTO subject_events (subject, sequence)
+            SELECT value ->> 0, value ->> 1 FROM json_each(?);
+        UPDATE log_head SET sequence = ?, hash = ?, receipt = ?;"
+    };
+}
+
+/// Moves subscriptions. One that was deleted meanwhile leaves nothing.
+macro_rules! move_positions {
+    () => {
+        "DELETE FROM lanes WHERE subscription IN (SELECT value FROM json_each(?));
+        DELETE FROM lanes WHERE (subscription, subject) IN
+            (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+        INSERT INTO lanes (subscription, subject, first, attempts, due_at_us, history, gaps)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value -> 5,
+                value ->> 6
+            FROM json_each(?) WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = value ->> 0)
+            ON CONFLICT (subscription, subject) DO UPDATE SET first = excluded.first,
+                attempts = excluded.attempts, due_at_us = excluded.due_at_us,
+                history = excluded.history, gaps = excluded.gaps;
+        DELETE FROM dead_letters WHERE (subscription, sequence) IN
+            (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+        INSERT INTO dead_letters
+            (subscription, sequence, subject, reason, history, dead_at_us, replaying)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4, value ->> 5,
+                value ->> 6
+            FROM json_each(?) WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = value ->> 0)
+            ON CONFLICT (subscription, sequence) DO UPDATE SET subject = excluded.subject,
+                reason = excluded.reason, history = excluded.history,
+                dead_at_us = excluded.dead_at_us, replaying = excluded.replaying;
+        INSERT INTO ack_records (sequence, subscription, external_ref, outcome, acked_at_us)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+            FROM json_each(?) WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = value ->> 1)
+            ON CONFLICT (sequence, subscription) DO UPDATE SET
+                external_ref = excluded.external_ref, outcome = excluded.outcome,
+                acked_at_us = excluded.acked_at_us;
+        UPDATE subscriptions SET cursor = moved.cursor, done = moved.done,
+                high_water = moved.high_water, generation = moved.generation
+            FROM (SELECT value ->> 0 AS id, value ->> 1 AS cursor, value -> 2 AS done,
+                value ->> 3 AS high_water, value ->> 4 AS generation FROM json_each(?)) AS moved
+            WHERE subscriptions.id = moved.id;"
+    };
+}
+
+const APPEND: &str = concat!("BEGIN IMMEDIATE;", append!(), "COMMIT");
+const MOVE: &str = concat!("BEGIN IMMEDIATE;", move_positions!(), "COMMIT");
+const APPEND_AND_MOVE: &str = concat!("BEGIN IMMEDIATE;", append!(), move_positions!(), "COMMIT");
+
+const HEAD: &str = "SELECT sequence, hash, first, receipt FROM log_head";
+const COMMITTED_AT: &str =
+    "SELECT committed_at_us FROM event_blocks ORDER BY first_sequence DESC LIMIT 1";
+
+/// A query with its parameters.
+type Statements<'a> = Query<'a, Sqlite, SqliteArguments>;
+
+/// The writing connection and what it remembers.
+pub struct Writer {
+    connection: SqliteConnection,
+    codec: Codec,
+    head: Head,
+    committed_at_us: i64,
+    subjects: LruCache<[u8; 16], (SubjectId, SubjectState)>,
+    /// Whether a call was dropped before it knew what became of its statements.
+    in_doubt: bool,
+    stopped: bool,
+}
+
+impl Writer {
+    /// Takes over a connection to a database whose schema is up to date.
+    pub async fn new(connection: SqliteConnection, codec: Codec) -> Result<Writer, Error> {
+        let mut writer = Writer {
+            connection,
+            codec,
+            head: Head {
+                sequence: Sequence(0),
+                hash: [0; 32],
+                first: Sequence(1),
+                receipt: ReceiptNumber(0),
+            },
+            committed_at_us: 0,
+            subjects: LruCache::new(CACHED_SUBJECTS),
+            in_doubt: false,
+            stopped: false,
+        };
+        writer.read_head().await?;
+        Ok(writer)
+    }
+
+    /// The end of the log.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Lets nothing be written any more.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Closes the connection.
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(self.connection.close().await?)
+    }
+
+    /// Commits a batch.
+    pub async fn commit(&mut self, batch: Batch, now: Timestamp) -> Result<Committed, Error> {
+        self.ready().await?;
+        let Batch { receipts: mut batch_receipts, positions: updates } = batch;
+        if batch_receipts.is_empty() {
+            if !updates.is_empty() {
+                self.transact(bind_positions(sqlx::query(MOVE), updates)).await?;
+            }
+            return Ok(Committed { receipts: Vec::new(), events: Vec::new(), head: self.head });
+        }
+        let mut last_receipt = self.head.receipt;
+        let incoming = number(&mut batch_receipts, &mut last_receipt);
+        let known = self.known(&incoming).await?;
+        let appended =
+            append::append(self.head, self.codec, incoming, known, || rand::rng().random());
+        let committed_at_us = self.committed_at_us.max(now.as_microsecond());
+        let text = if updates.is_empty() { APPEND } else { APPEND_AND_MOVE };
+        let mut query =
+            bind_log(sqlx::query(text), &appended, &batch_receipts, committed_at_us, last_receipt)?;
+        if !updates.is_empty() {
+            query = bind_positions(query, updates);
+        }
+        self.transact(query).await?;
+
+        (self.head.sequence, self.head.hash) = appended.head;
+        self.head.receipt = last_receipt;
+        self.committed_at_us = committed_at_us;
+        for (key, Touched { id, state, .. }) in appended.subjects {
+            self.subjects.put(key, (id, state));
+        }
+        let events = appended.events.into_iter().map(|event| event.logged).collect();
+        Ok(Committed { receipts: appended.recorded, events, head: self.head })
+    }
+
+    /// Runs one statement that is a transaction of its own, and gives its row.
+    pub async fn row(&mut self, query: Statements<'_>) -> Result<Option<SqliteRow>, Error> {
+        self.ready().await?;
+        self.in_doubt = true;
+        // All rows, since a statement that is left at its first row commits unseen.
+        match query.fetch_all(&mut self.connection).await {
+            Ok(mut rows) => {
+                self.in_doubt = false;
+                Ok(rows.pop())
+            }
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// Runs statements from BEGIN to COMMIT.
+    pub async fn transact(&mut self, query: Statements<'_>) -> Result<(), Error> {
+        self.ready().await?;
+        self.in_doubt = true;
+        match query.execute(&mut self.connection).await {
+            Ok(_) => {
+                self.in_doubt = false;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// What the log has of a batch. Nobody else writes, so it stays true until the commit. Subjects leave
+    /// the cache until then: what is dropped with a failed commit is read again.
+    async fn known(&mut self, incoming: &[Incoming]) -> Result<Known, Error> {
+        let drafts = || incoming.iter().flat_map(|receipt| &receipt.drafts);
+        let mut known = Known::default();
+        let mut missing = Vec::new();
+        let wanted: HashSet<[u8; 16]> = drafts().map(|keyed| keyed.subject).collect();
+        for subject in wanted {
+            match self.subjects.pop(&subject) {
+                Some(found) => drop(known.subjects.insert(subject, found)),
+                None => missing.push(subject),
+            }
+        }
+        let keys: Vec<EventKey> = drafts().map(|keyed| keyed.key).collect();
+        if keys.is_empty() {
+            return Ok(known);
+        }
+        let query = sqlx::query(LOOKUP)
+            .bind(keys.iter().flat_map(|key| key.0).collect::<Vec<u8>>())
+            .bind(super::sql_limit(keys.len()))
+            .bind(missing.concat())
+            .bind(super::sql_limit(missing.len()));
+        let rows = match query.fetch_all(&mut self.connection).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.failed(error).await),
+        };
+        for row in rows {
+            let at = usize::try_from(row.try_get::<i64, _>(1)?).unwrap_or(usize::MAX);
+            let number: i64 = row.try_get(2)?;
+            match (row.try_get::<i64, _>(0)?, keys.get(at), missing.get(at)) {
+                (0, Some(key), _) => drop(known.claims.insert(*key, Sequence(number))),
+                (_, _, Some(key)) => {
+                    let state = log::subject_state(number, row.try_get(3)?)?;
+                    known.subjects.insert(*key, (SubjectId(number), state));
+                }
+                (_, _, None) => {}
+            }
+        }
+        Ok(known)
+    }
+
+    async fn read_head(&mut self) -> Result<(), Error> {
+        let row = sqlx::query(HEAD).fetch_one(&mut self.connection).await?;
+        let hash: Vec<u8> = row.try_get(1)?;
+        self.head = Head {
+            sequence: Sequence(row.try_get(0)?),
+            hash: hash.try_into().map_err(|_| Error::Damaged("the head's hash".to_owned()))?,
+            first: Sequence(row.try_get(2)?),
+            receipt: ReceiptNumber(row.try_get(3)?),
+        };
+        let newest = sqlx::query_scalar(COMMITTED_AT).fetch_optional(&mut self.connection).await?;
+        self.committed_at_us = newest.unwrap_or(i64::MIN);
+        Ok(())
+    }
+
+    /// Lets the next statement begin on a connection whose state is known.
+    async fn ready(&mut self) -> Result<(), Error> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        if self.in_doubt {
+            self.rollback().await?;
+            self.subjects.clear();
+            self.read_head().await?;
+            self.in_doubt = false;
+        }
+        Ok(())
+    }
+
+    /// Undoes what failed and tells whether the writer may go on.
+    async fn failed(&mut self, error: sqlx::Error) -> Error {
+        let verdict = Verdict::of(&error);
+        if verdict == Verdict::Stop || self.rollback().await.is_err() {
+            self.stopped = true;
+            tracing::error!(%error, "the store's writer is stopped until a restart");
+            return Error::Engine(error);
+        }
+        self.in_doubt = false;
+        match verdict {
+            Verdict::Full => Error::Full,
+            Verdict::GoOn | Verdict::Stop => Error::Engine(error),
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), Error> {
+        match sqlx::query("ROLLBACK").execute(&mut self.connection).await {
+            Ok(_) => Ok(()),
+            // SQLite has rolled back by itself, or the transaction had not begun.
+            Err(error) if code(&error) == Some(SQLITE_ERROR) => Ok(()),
+            Err(error) => Err(Error::Engine(error)),
+        }
+    }
+}
+
+/// What an error means for the writer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The disk is full; nothing happened.
+    Full,
+    /// The statement failed and the connection is sound.
+    GoOn,
+    /// What the disk holds is not known any more.
+    Stop,
+}
+
+const SQLITE_ERROR: i32 = 1;
+const SQLITE_FULL: i32 = 13;
+/// BUSY, LOCKED, NOMEM, INTERRUPT, TOOBIG, CONSTRAINT, MISMATCH: refused before anything was written.
+const HARMLESS: [i32; 8] = [SQLITE_ERROR, 5, 6, 7, 9, 18, 19, 20];
+
+impl Verdict {
+    /// By SQLite's result code; whatever is not known to be harmless stops the writer.
+    pub fn of(error: &sqlx::Error) -> Verdict {
+        match code(error) {
+            Some(SQLITE_FULL) => Verdict::Full,
+            Some(code) if HARMLESS.contains(&code) => Verdict::GoOn,
+            Some(_) | None => Verdict::Stop,
+        }
+    }
+}
+
+/// SQLite's primary result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+/// Gives each receipt its number and takes its drafts.
+fn number(batch_receipts: &mut [NewReceipt], last: &mut ReceiptNumber) -> Vec<Incoming> {
+    let numbered = batch_receipts.iter_mut().map(|new| {
+        let number = new.retry_of.unwrap_or_else(|| {
+            last.0 += 1;
+            *last
+        });
+        Incoming::new(number, new)
+    });
+    numbered.collect()
+}
+
+fn bind_log<'a>(
+    query: Statements<'a>,
+    appended: &Appended,
+    batch_receipts: &[NewReceipt],
+    committed_at_us: i64,
+    last_receipt: ReceiptNumber,
+) -> Result<Statements<'a>, Error> {
+    let events = &appended.events;
+    let first = events.first().map(|event| event.logged.sequence.0);
+    let recorded = || batch_receipts.iter().zip(&appended.recorded);
+    let stored = || recorded().filter(|(new, _)| new.retry_of.is_none());
+    let first_receipt = stored().next().map(|(_, recorded)| recorded.receipt.0);
+    let has_state = |(new, _): &(&NewReceipt, &Recorded)| {
+        new.retry_of.is_some() || new.state != ReceiptState::Translated
+    };
+    let states = recorded().filter(has_state).map(|(new, recorded)| (&new.state, recorded));
+    let (subject_states, subjects) = subject_parameters(&appended.subjects)?;
+    let is_later = |event: &&append::NewEvent| event.logged.subject.0 != event.logged.sequence.0;
+    let later: Vec<(SubjectId, Sequence)> = events
+        .iter()
+        .filter(is_later)
+        .map(|event| (event.logged.subject, event.logged.sequence))
+        .collect();
+    Ok(query
+        .bind(first)
+        .bind(appended.head.0.0)
+        .bind(committed_at_us)
+        .bind(first.map(|_| block::of_events(events)))
+        .bind(first)
+        .bind(events.iter().flat_map(|event| event.salt).collect::<Vec<u8>>())
+        .bind(first_receipt)
+        .bind(last_receipt.0)
+        .bind(first_receipt.map(|_| block::of_receipts(stored())))
+        .bind(receipts::states_parameter(states))
+        .bind(super::sql_limit(events.len()))
+        .bind(events.iter().flat_map(|event| event.key.0).collect::<Vec<u8>>())
+        .bind(first.unwrap_or(0) - 1)
+        .bind(subject_states)
+        .bind(subjects)
+        .bind(json(&later))
+        .bind(appended.head.0.0)
+        .bind(appended.head.1.to_vec())
+        .bind(last_receipt.0))
+}
+
+/// The states of changed subjects one behind the other, and `[[id, key, place, length]]`.
+fn subject_parameters(subjects: &HashMap<[u8; 16], Touched>) -> Result<(Vec<u8>, String), Error> {
+    let mut states = Vec::new();
+    let mut rows = Vec::new();
+    for (key, touched) in subjects.iter().filter(|(_, touched)| touched.changed) {
+        let start = states.len();
+        serde_json::to_writer(&mut states, &touched.state)
+            .map_err(|error| Error::Damaged(format!("a subject's new state: {error}")))?;
+        rows.push((touched.id, hex::encode(key), start + 1, states.len() - start));
+    }
+    Ok((states, json(&rows)))
+}
+
+fn bind_positions(query: Statements<'_>, updates: Vec<PositionUpdate>) -> Statements<'_> {
+    let parameters = positions::parameters(updates);
+    query
+        .bind(parameters.cleared)
+        .bind(parameters.lanes_removed)
+        .bind(parameters.lanes)
+        .bind(parameters.dead_letters_removed)
+        .bind(parameters.dead_letters)
+        .bind(parameters.acked)
+        .bind(parameters.positions)
+}
