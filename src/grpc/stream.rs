@@ -93,7 +93,7 @@ pub fn backlog(backlog: &Backlog, now: jiff::Timestamp) -> proto::Backlog {
         let age = now.duration_since(oldest).max(jiff::SignedDuration::ZERO);
         Duration::try_from(age).unwrap_or_default()
     });
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     proto::Backlog {
         events: number(backlog.events),
         subjects: number(backlog.subjects),

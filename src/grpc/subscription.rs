@@ -12,7 +12,7 @@ use super::connection::ConnectionInfo;
 use super::status::{from_delivery, invalid};
 use super::{Context, convert, proto, request, stream};
 use crate::delivery::spec::{MAX_ACK_DEADLINE, MAX_BACKOFF};
-use crate::delivery::window::NackKind;
+use crate::delivery::window::{Nack, NackKind};
 use crate::delivery::{AckStatus, Action, Described, MAX_SETTLE, Settle};
 
 /// The longest external ref of an ack, in bytes.
@@ -91,7 +91,7 @@ fn settle_acks(acks: Vec<proto::Ack>) -> Result<Vec<Settle>, Status> {
         .collect()
 }
 
-fn settle_nacks(nacks: Vec<proto::Nack>, consumer: &str) -> Result<Vec<Settle>, Status> {
+fn settle_nacks(nacks: Vec<proto::Nack>) -> Result<Vec<Settle>, Status> {
     bounded(nacks.len(), "nacks")?;
     nacks
         .into_iter()
@@ -108,8 +108,7 @@ fn settle_nacks(nacks: Vec<proto::Nack>, consumer: &str) -> Result<Vec<Settle>, 
                 .retry_after
                 .map(|wait| request::duration(wait, least, MAX_BACKOFF, "nacks.retry_after"))
                 .transpose()?;
-            let consumer = consumer.to_owned();
-            let action = Action::Nack { kind, reason: nack.reason, retry_after, consumer };
+            let action = Action::Nack(Nack { kind, reason: nack.reason, retry_after });
             Ok(Settle { ack_id: nack.ack_id, action })
         })
         .collect()
@@ -213,7 +212,7 @@ impl proto::subscription_service_server::SubscriptionService for Service {
     ) -> Result<Response<proto::NackResponse>, Status> {
         usable(&request, &request.get_ref().subscription)?;
         let proto::NackRequest { subscription, nacks } = request.into_inner();
-        let results = self.settle(name(&subscription)?, settle_nacks(nacks, "")?).await?;
+        let results = self.settle(name(&subscription)?, settle_nacks(nacks)?).await?;
         Ok(Response::new(proto::NackResponse { results }))
     }
 

@@ -74,7 +74,7 @@ pub(super) async fn open(
     };
     no_longer(&open.consumer, MAX_CONSUMER_BYTES, "open.consumer")?;
     let options = ConsumerOptions {
-        name: open.consumer.clone(),
+        name: open.consumer,
         max_outstanding: limit(open.max_outstanding, "open.max_outstanding")?,
         max_outstanding_bytes: limit(open.max_outstanding_bytes, "open.max_outstanding_bytes")?,
         auto_ack: false,
@@ -93,7 +93,7 @@ pub(super) async fn open(
     let consumer = attach(context, &identity, opening, options).await?;
     let (tell, told) = mpsc::channel(MAX_UNDER_WAY);
     let delivery = context.delivery.clone();
-    tokio::spawn(take_in(inbound, delivery, subscription, open.consumer, tell));
+    tokio::spawn(take_in(inbound, delivery, subscription, tell));
     let state = State {
         context: context.clone(),
         life: Life::new(context, identity),
@@ -117,7 +117,6 @@ async fn take_in(
     mut inbound: Streaming<proto::ConsumeRequest>,
     delivery: Delivery,
     subscription: String,
-    consumer: String,
     tell: mpsc::Sender<Told>,
 ) {
     loop {
@@ -126,7 +125,7 @@ async fn take_in(
             () = tell.closed() => return,
         };
         let told = match message {
-            Ok(Some(request)) => match settles(request.message, &consumer) {
+            Ok(Some(request)) => match settles(request.message) {
                 Ok(Request::Settle(settles)) => {
                     begin_settling(&delivery, &subscription, settles).await
                 }
@@ -148,10 +147,10 @@ enum Request {
     Stop,
 }
 
-fn settles(message: Option<In>, consumer: &str) -> Result<Request, Status> {
+fn settles(message: Option<In>) -> Result<Request, Status> {
     match message {
         Some(In::Acks(acks)) => settle_acks(acks.acks).map(Request::Settle),
-        Some(In::Nacks(nacks)) => settle_nacks(nacks.nacks, consumer).map(Request::Settle),
+        Some(In::Nacks(nacks)) => settle_nacks(nacks.nacks).map(Request::Settle),
         Some(In::Extend(extend)) => {
             settle_extensions(extend.ack_ids, extend.extension).map(Request::Settle)
         }
