@@ -10,3 +10,4 @@ pub mod model;
 pub mod receipt;
 pub mod providers;
 pub mod store;
+pub mod delivery;
