@@ -1,0 +1,1 @@
+//! The rules one by one, and a random walk beside a plain model.
