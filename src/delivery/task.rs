@@ -38,7 +38,7 @@ const MAX_CACHED_EVENTS: usize = 1024;
 /// How many held lanes are loaded, looked up or resolved at once.
 const MAX_LANES_A_TURN: usize = 256;
 /// How far the cursor may move over events that do not match before that is written down.
-const MAX_UNRECORDED: i64 = 5000;
+const MAX_UNRECORDED: u64 = 5000;
 /// How many commands are taken before deliveries are looked at again.
 const MAX_COMMANDS_A_TURN: usize = 64;
 /// How long after an I/O failure the task tries again.

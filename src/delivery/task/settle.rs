@@ -33,7 +33,7 @@ pub enum AckStatus {
 }
 
 /// Somebody who is to be told once the next commit is durable.
-type Waiter = Box<dyn FnOnce(Result<(), ingest::Error>) + Send>;
+type Waiter = Box<dyn FnOnce(Result<(), ingest::Error>) + Send + Sync>;
 
 /// The commits of one subscription: at most one under way.
 pub(super) struct Commits {
@@ -56,7 +56,7 @@ impl Commits {
     }
 
     /// Answers with `result` once what was decided so far is durable.
-    pub(super) fn then<T: Send + 'static, E: From<ingest::Error> + Send + 'static>(
+    pub(super) fn then<T: Send + Sync + 'static, E: From<ingest::Error> + Send + Sync + 'static>(
         &mut self,
         result: Result<T, E>,
         reply: oneshot::Sender<Result<T, E>>,

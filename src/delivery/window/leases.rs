@@ -35,6 +35,8 @@ pub(super) struct Consumer {
     pub name: Arc<str>,
     leases: BTreeSet<Sequence>,
     bytes: usize,
+    /// Its stream ended and what it has stays until it is settled.
+    gone: bool,
 }
 
 /// How a lease ended.
@@ -124,6 +126,7 @@ impl Window {
             Use::Event(_) | Use::Free => self.settle_event(id, sequence),
         }
         self.free_lane(id);
+        self.forget_if_gone(lease.consumer);
         lease.applied()
     }
 
@@ -144,6 +147,7 @@ impl Window {
         let wait = nack.retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));
         let failure = Failure { kind: nack.kind, reason: &nack.reason, wait, jitter };
         self.failed(&lease, &failure);
+        self.forget_if_gone(lease.consumer);
         lease.applied()
     }
 
@@ -184,6 +188,7 @@ impl Window {
             let failure =
                 Failure { kind: NackKind::Retry, reason: DEADLINE_PASSED, wait: None, jitter };
             self.failed(&lease, &failure);
+            self.forget_if_gone(lease.consumer);
             freed.push(lease.freed());
         }
         freed
@@ -202,6 +207,21 @@ impl Window {
         }
         self.consumers.remove(&consumer);
         sequences.len()
+    }
+
+    /// Forgets a consumer whose stream ended, once what it has is settled or its deadlines have passed.
+    pub fn leave(&mut self, consumer: ConsumerId) {
+        if let Some(holder) = self.consumers.get_mut(&consumer) {
+            holder.gone = true;
+        }
+        self.forget_if_gone(consumer);
+    }
+
+    fn forget_if_gone(&mut self, consumer: ConsumerId) {
+        let over = |holder: &Consumer| holder.gone && holder.leases.is_empty();
+        if self.consumers.get(&consumer).is_some_and(over) {
+            self.consumers.remove(&consumer);
+        }
     }
 
     /// How many deliveries are with consumers.
@@ -394,6 +414,6 @@ impl Recent {
 
 impl Default for Consumer {
     fn default() -> Consumer {
-        Consumer { name: Arc::from(""), leases: BTreeSet::new(), bytes: 0 }
+        Consumer { name: Arc::from(""), leases: BTreeSet::new(), bytes: 0, gone: false }
     }
 }
