@@ -21,9 +21,8 @@ async fn main() -> anyhow::Result<()> {
         .max_outstanding(8)
         .open();
     let handled = deliveries.by_ref().for_each_concurrent(8, |delivery| async {
-        let name = delivery.as_ref().map(|delivery| delivery.event().name.clone());
         match handle(delivery).await {
-            Ok(()) => println!("handled {}", name.unwrap_or_default()),
+            Ok(name) => println!("handled {name}"),
             Err(error) => eprintln!("{error}"),
         }
     });
@@ -35,9 +34,10 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn handle(delivery: Result<Delivery, Error>) -> Result<(), Error> {
+async fn handle(delivery: Result<Delivery, Error>) -> Result<String, Error> {
     let delivery = delivery?;
-    // Write to the other system here; `event().name` recognises an event that comes again.
+    // Write to the other system here; the name recognises an event that comes again.
+    let name = delivery.event().name.clone();
     delivery.ack_with("record-42", "updated").await?;
-    Ok(())
+    Ok(name)
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::DuplexStream,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::Instant,
 };
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tollgate_client::{
@@ -35,10 +36,12 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/server/tollgate.v1.rs"));
 }
 
-/// What the fake gives for a delivery.
+/// What the gateway gives for a delivery.
 pub const LEASE: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 1 << 20;
 const MESSAGES: usize = 4_096;
+/// How far the gateway's clock is behind that of the SDK.
+const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Sender<T> = mpsc::Sender<Result<T, Status>>;
 
@@ -58,10 +61,11 @@ impl Gateway {
         let (event_sender, event_watches) = mpsc::unbounded_channel();
         let (payment_sender, payment_watches) = mpsc::unbounded_channel();
         let (connection_sender, connections) = mpsc::unbounded_channel();
+        let clock = Clock { time: SystemTime::now() - CLOCK_SKEW, at: Instant::now() };
         let server = Server::builder()
-            .add_service(SubscriptionServiceServer::new(Fake { streams: consume_sender }))
-            .add_service(EventServiceServer::new(Fake { streams: event_sender }))
-            .add_service(PaymentServiceServer::new(Fake { streams: payment_sender }))
+            .add_service(SubscriptionServiceServer::new(Fake { streams: consume_sender, clock }))
+            .add_service(EventServiceServer::new(Fake { streams: event_sender, clock }))
+            .add_service(PaymentServiceServer::new(Fake { streams: payment_sender, clock }))
             .serve_with_incoming(UnboundedReceiverStream::new(connections));
         tokio::spawn(server);
 
@@ -131,6 +135,7 @@ pub struct Consume {
     pub open: ConsumeOpen,
     /// The `authorization` header.
     pub authorization: String,
+    clock: Clock,
     requests: Streaming<ConsumeRequest>,
     responses: Sender<ConsumeResponse>,
 }
@@ -145,7 +150,7 @@ impl Consume {
         let delivery = proto::Delivery {
             ack_id: format!("{sequence}{tag}"),
             attempt: 1,
-            ack_deadline: Some((SystemTime::now() + LEASE).into()),
+            ack_deadline: Some((self.clock.now() + LEASE).into()),
             event: Some(event(sequence)),
             ..Default::default()
         };
@@ -153,7 +158,7 @@ impl Consume {
     }
 
     pub async fn heartbeat(&self) {
-        let time = Some(SystemTime::now().into());
+        let time = Some(self.clock.now().into());
         self.say(consume_response::Message::Heartbeat(Heartbeat { time, ..Default::default() }))
             .await;
     }
@@ -198,8 +203,22 @@ pub fn heartbeat(position: i64, log_epoch: &str) -> Heartbeat {
     Heartbeat { position, log_epoch: log_epoch.to_owned(), ..Default::default() }
 }
 
+/// A clock that goes with the paused one.
+#[derive(Clone, Copy)]
+struct Clock {
+    time: SystemTime,
+    at: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> SystemTime {
+        self.time + self.at.elapsed()
+    }
+}
+
 struct Fake<T> {
     streams: UnboundedSender<T>,
+    clock: Clock,
 }
 
 use stubs::{
@@ -219,7 +238,8 @@ impl SubscriptionService for Fake<Consume> {
         let (responses, answers) = mpsc::channel(MESSAGES);
         let requests = request.into_inner();
         let open = ConsumeOpen::default();
-        self.streams.send(Consume { open, authorization, requests, responses }).unwrap();
+        let clock = self.clock;
+        self.streams.send(Consume { open, authorization, clock, requests, responses }).unwrap();
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }
