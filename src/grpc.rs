@@ -30,7 +30,6 @@ use crate::ingest::Ingest;
 pub use auth::Auth;
 
 /// The messages and services, made from `proto/`; events in them are bytes (see `build.rs`).
-#[expect(missing_docs, clippy::pedantic, reason = "generated")]
 pub mod proto {
     tonic::include_proto!("tollgate.v1");
 }
