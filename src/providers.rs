@@ -11,6 +11,8 @@ use crate::model::{Draft, EndpointName};
 use crate::receipt::signature::Candidates;
 use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
+pub mod payload;
+
 pub mod adyen;
 pub mod square;
 pub mod stripe;

@@ -1,0 +1,6 @@
+//! stub
+use super::*;
+use crate::providers::SampleOrder;
+pub(super) fn sample(_: &Endpoint, _: &SampleOrder<'_>) -> Option<Request> {
+    None
+}
