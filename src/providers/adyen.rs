@@ -8,6 +8,7 @@
 //! Spec: <https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures>,
 //! <https://docs.adyen.com/development-resources/webhooks/webhook-types>
 
+mod facts;
 mod sample;
 
 use base64::Engine;
@@ -15,10 +16,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::model::{
-    Collection, Dispute, DisputeState, Draft, Entry, EntryState, Fact, Money, PaymentFact,
-    PaymentStatus, References, SubjectKind,
-};
+use crate::model::{DisputeState, Draft, Fact, PaymentFact, References, SubjectKind};
 use crate::receipt::signature::{basic_auth, hmac_sha256_hex_key};
 use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
@@ -256,7 +254,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
             continue;
         };
         is_known = true;
-        let Some(fact) = fact(&item, meaning, endpoint)? else { continue };
+        let Some(fact) = facts::fact(&item, meaning, endpoint)? else { continue };
         drafts.push(draft(item, rank, live, fact, endpoint)?);
     }
     match unknown {
@@ -269,159 +267,6 @@ fn meaning_of(event_code: &str) -> Option<(u8, Meaning)> {
     let row = EVENTS.iter().find(|(code, _, _)| *code == event_code);
     let is_note = NOTE_PREFIXES.iter().any(|prefix| event_code.starts_with(prefix));
     row.map(|(_, rank, meaning)| (*rank, *meaning)).or(is_note.then_some((0, Meaning::Note)))
-}
-
-/// What the item says about its payment; `None` where it changes nothing.
-fn fact(
-    item: &Item<'_>,
-    meaning: Meaning,
-    endpoint: &Endpoint,
-) -> Result<Option<PaymentFact>, TranslateError> {
-    if let Meaning::Note = meaning {
-        return Ok(None);
-    }
-    let success = match &*item.success {
-        "true" => true,
-        "false" => false,
-        other => return Err(payload::unknown("value of success", other)),
-    };
-    let meaning = match meaning {
-        Meaning::CancelOrRefund if success => cancel_or_refund(item)?,
-        _ => meaning,
-    };
-    let amount = amount(item)?;
-    let fact = match (meaning, success) {
-        (Meaning::Authorisation, true) if is_captured(item, endpoint) => {
-            collected(PaymentStatus::Paid, amount)
-        }
-        (Meaning::Authorisation | Meaning::Adjustment, true) => {
-            collected(PaymentStatus::Authorized, amount)
-        }
-        (Meaning::Authorisation, false) => collected(PaymentStatus::Failed, amount),
-        (Meaning::Cancellation, true) | (Meaning::OfferClosed, _) => {
-            collected(PaymentStatus::Canceled, amount)
-        }
-        (Meaning::OrderOpened, true) => collected(PaymentStatus::PartiallyPaid, amount),
-        (Meaning::OrderClosed, true) => collected(PaymentStatus::Paid, amount),
-        (Meaning::OrderOpened | Meaning::OrderClosed, false) => {
-            collected(PaymentStatus::Canceled, amount)
-        }
-        (Meaning::Capture, true) => captured(item, PaymentStatus::Paid, amount)?,
-        (Meaning::Capture, false) | (Meaning::CaptureFailed, true) => {
-            captured(item, PaymentStatus::Failed, amount)?
-        }
-        (Meaning::Refund, true) => refunded(item, None, EntryState::Done, amount)?,
-        (Meaning::Refund, false) => refunded(item, None, EntryState::Failed, amount)?,
-        (Meaning::RefundPending, true) => refunded(item, None, EntryState::Pending, amount)?,
-        (Meaning::RefundFailed, true) => {
-            refunded(item, Some(PaymentStatus::Paid), EntryState::Failed, amount)?
-        }
-        (Meaning::Dispute(state), _) => disputed(state, amount),
-        // A request that was refused, or a failure that is none, leaves the payment as it is.
-        (Meaning::Adjustment | Meaning::Cancellation | Meaning::CancelOrRefund, _)
-        | (Meaning::CaptureFailed | Meaning::RefundFailed | Meaning::RefundPending, false)
-        | (Meaning::Note, _) => return Ok(None),
-    };
-    Ok(Some(explained(fact, item, success)))
-}
-
-fn cancel_or_refund(item: &Item<'_>) -> Result<Meaning, TranslateError> {
-    match item.additional_data.0.get("modification.action").map_or("", String::as_str) {
-        "cancel" => Ok(Meaning::Cancellation),
-        "refund" => Ok(Meaning::Refund),
-        other => Err(payload::unknown("modification.action", other)),
-    }
-}
-
-/// Whether authorising took the money at once: the account says so, or the payment method leaves no
-/// capture to be done.
-fn is_captured(item: &Item<'_>, endpoint: &Endpoint) -> bool {
-    let auto_capture = endpoint.settings.get(AUTO_CAPTURE).is_some_and(|value| value == "true");
-    let operations = item.operations.as_deref().unwrap_or_default();
-    let offers = |name: &str| operations.iter().any(|operation| &**operation == name);
-    auto_capture || (offers("REFUND") && !offers("CAPTURE"))
-}
-
-fn amount(item: &Item<'_>) -> Result<Option<Money>, TranslateError> {
-    let Some(amount) = &item.amount else { return Ok(None) };
-    payload::optional_money(amount.value, &amount.currency, EXPONENTS)
-}
-
-fn collected(status: PaymentStatus, amount: Option<Money>) -> PaymentFact {
-    let paid = amount.filter(|_| status == PaymentStatus::Paid);
-    PaymentFact {
-        status: Some(status),
-        amount,
-        collection: Some(Collection { status, total: amount, paid }),
-        ..PaymentFact::default()
-    }
-}
-
-fn captured(
-    item: &Item<'_>,
-    status: PaymentStatus,
-    amount: Option<Money>,
-) -> Result<PaymentFact, TranslateError> {
-    let is_done = status == PaymentStatus::Paid;
-    let state = if is_done { EntryState::Done } else { EntryState::Failed };
-    Ok(PaymentFact {
-        status: Some(status),
-        amount,
-        capture: Some(Entry { id: reference(item)?, amount, state }),
-        ..PaymentFact::default()
-    })
-}
-
-fn refunded(
-    item: &Item<'_>,
-    status: Option<PaymentStatus>,
-    state: EntryState,
-    amount: Option<Money>,
-) -> Result<PaymentFact, TranslateError> {
-    Ok(PaymentFact {
-        status,
-        amount,
-        refund: Some(Entry { id: reference(item)?, amount, state }),
-        ..PaymentFact::default()
-    })
-}
-
-fn disputed(state: DisputeState, amount: Option<Money>) -> PaymentFact {
-    PaymentFact {
-        status: Some(match state {
-            DisputeState::Open => PaymentStatus::Disputed,
-            DisputeState::Won => PaymentStatus::Paid,
-            DisputeState::Lost => PaymentStatus::ChargedBack,
-        }),
-        amount,
-        dispute: Some(Dispute { id: DISPUTE_ID.to_owned(), amount, state }),
-        ..PaymentFact::default()
-    }
-}
-
-fn reference(item: &Item<'_>) -> Result<String, TranslateError> {
-    if item.psp_reference.is_empty() {
-        return Err(TranslateError("the item has no pspReference".to_owned()));
-    }
-    Ok(item.psp_reference.to_string())
-}
-
-/// Adds why it failed. The `reason` of a success is none: it holds card digits instead.
-fn explained(mut fact: PaymentFact, item: &Item<'_>, success: bool) -> PaymentFact {
-    let data = |name| item.additional_data.0.get(name).cloned().unwrap_or_default();
-    let is_entry_failed = [&fact.capture, &fact.refund]
-        .into_iter()
-        .flatten()
-        .any(|entry| entry.state == EntryState::Failed);
-    if fact.dispute.is_some() {
-        fact.failure_code = data("chargebackReasonCode");
-        fact.failure_message = item.reason.to_string();
-    } else if !success || is_entry_failed {
-        fact.failure_code = data("refusalReasonRaw");
-        fact.failure_message = item.reason.to_string();
-    }
-    fact.method = item.payment_method.to_string();
-    fact
 }
 
 fn draft(
@@ -465,4 +310,64 @@ fn draft(
         live,
         fact: Fact::Payment(fact),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::testing;
+
+    const SECRETS: &[(&str, &str)] = &[
+        (HMAC_KEY, "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF"),
+        (BASIC_USER, "hook"),
+        (BASIC_PASSWORD, "pass"),
+    ];
+    const SILENT: &[&str] = &[
+        "MANUAL_REVIEW_ACCEPT",
+        "MANUAL_REVIEW_REJECT",
+        "NOTIFICATION_OF_FRAUD",
+        "PAIDOUT_REVERSED",
+        "PAYOUT_DECLINE",
+        "PAYOUT_EXPIRE",
+        "PAYOUT_THIRDPARTY",
+        "RECURRING_CONTRACT",
+        "REPORT_AVAILABLE",
+    ];
+
+    fn endpoint() -> Endpoint {
+        testing::endpoint(&PROVIDER, SECRETS)
+    }
+
+    #[test]
+    fn vectors_give_their_verdict_and_events() {
+        testing::check_vectors(&PROVIDER, &testing::vectors(&PROVIDER));
+    }
+
+    #[test]
+    fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
+        testing::check_samples(&PROVIDER, &endpoint(), SILENT);
+    }
+
+    #[test]
+    fn a_life_in_one_second_is_in_order() {
+        testing::check_life(
+            &PROVIDER,
+            &endpoint(),
+            &[
+                "AUTHORISATION",
+                "CAPTURE",
+                "REFUND",
+                "REFUND_FAILED",
+                "NOTIFICATION_OF_CHARGEBACK",
+                "CHARGEBACK",
+                "CHARGEBACK_REVERSED",
+                "SECOND_CHARGEBACK",
+            ],
+        );
+    }
+
+    #[test]
+    fn no_request_panics() {
+        testing::check_hostile_input(&PROVIDER, &endpoint());
+    }
 }

@@ -296,3 +296,45 @@ fn money(amount: Option<&Amount<'_>>) -> Result<Option<Money>, TranslateError> {
 fn required(amount: Option<&Amount<'_>>, what: &str) -> Result<Money, TranslateError> {
     money(amount)?.ok_or_else(|| TranslateError(format!("{what} has no amount")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::testing;
+
+    const SECRETS: &[(&str, &str)] = &[(SIGNATURE_KEY, "sample-signature-key")];
+
+    fn endpoint() -> Endpoint {
+        testing::endpoint(&PROVIDER, SECRETS)
+    }
+
+    #[test]
+    fn vectors_give_their_verdict_and_events() {
+        testing::check_vectors(&PROVIDER, &testing::vectors(&PROVIDER));
+    }
+
+    #[test]
+    fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
+        let silent = ["bank_account.verified", "bank_account.disabled"];
+        testing::check_samples(&PROVIDER, &endpoint(), &silent);
+    }
+
+    #[test]
+    fn each_object_is_ordered_along_its_life() {
+        for life in [
+            &["payment.created", "payment.updated"][..],
+            &["refund.created", "refund.updated"],
+            &["dispute.created", "dispute.evidence.created", "dispute.state.updated"],
+            &["invoice.created", "invoice.published", "invoice.payment_made", "invoice.updated"],
+            &["payout.sent", "payout.paid", "payout.failed"],
+            &["terminal.checkout.created", "terminal.checkout.updated"],
+        ] {
+            testing::check_life(&PROVIDER, &endpoint(), life);
+        }
+    }
+
+    #[test]
+    fn no_request_panics() {
+        testing::check_hostile_input(&PROVIDER, &endpoint());
+    }
+}

@@ -348,3 +348,114 @@ fn required(amount: Option<i64>, currency: &str, what: &str) -> Result<Money, Tr
 fn optional(amount: Option<i64>, currency: &str) -> Result<Option<Money>, TranslateError> {
     payload::optional_money(amount, currency, EXPONENTS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::testing;
+
+    const SECRETS: &[(&str, &str)] = &[(SECRET, "whsec_sample")];
+
+    fn endpoint() -> Endpoint {
+        testing::endpoint(&PROVIDER, SECRETS)
+    }
+
+    #[test]
+    fn vectors_give_their_verdict_and_events() {
+        testing::check_vectors(&PROVIDER, &testing::vectors(&PROVIDER));
+    }
+
+    #[test]
+    fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
+        testing::check_samples(&PROVIDER, &endpoint(), &NOTES);
+    }
+
+    #[test]
+    fn a_life_in_one_second_is_in_order() {
+        for life in [
+            &[
+                "payment_intent.created",
+                "payment_intent.processing",
+                "payment_intent.requires_action",
+                "payment_intent.payment_failed",
+                "payment_intent.amount_capturable_updated",
+                "charge.succeeded",
+                "charge.captured",
+                "payment_intent.succeeded",
+                "checkout.session.completed",
+                "refund.created",
+                "refund.updated",
+                "charge.refunded",
+                "refund.failed",
+                "charge.dispute.created",
+                "charge.dispute.updated",
+                "charge.dispute.funds_withdrawn",
+                "charge.dispute.closed",
+                "charge.dispute.funds_reinstated",
+            ][..],
+            &[
+                "invoice.created",
+                "invoice.finalized",
+                "invoice.sent",
+                "invoice.overdue",
+                "invoice_payment.paid",
+                "invoice.updated",
+                "invoice.payment_failed",
+                "invoice.marked_uncollectible",
+                "invoice.payment_succeeded",
+                "invoice.paid",
+            ],
+            &["quote.created", "quote.finalized", "quote.accepted", "quote.canceled"],
+            &["payout.created", "payout.paid", "payout.failed"],
+        ] {
+            testing::check_life(&PROVIDER, &endpoint(), life);
+        }
+    }
+
+    #[test]
+    fn no_request_panics() {
+        testing::check_hostile_input(&PROVIDER, &endpoint());
+    }
+
+    #[test]
+    fn the_signed_time_may_be_300_seconds_from_now() {
+        let request = testing::sample(&PROVIDER, &endpoint(), "payment_intent.succeeded", 0);
+        let verdict = |at: i64| {
+            let now = Timestamp::from_second(testing::NOW + at).expect("a time");
+            verify(&request, &endpoint(), now).is_ok()
+        };
+        assert_eq!([-301, -300, 0, 300, 301].map(verdict), [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn the_signature_header_is_read_leniently_but_not_loosely() {
+        let signature = "ab".repeat(32);
+        let count = |text: String| SignatureHeader::parse(&text).map(|it| it.signatures.len()).ok();
+        assert_eq!(count(format!("v0=x, v1={signature},t=12,v1={signature},y")), Some(2));
+        assert_eq!(count(format!("t=12,v1={signature},v1=short")), Some(1));
+        assert_eq!(count(format!("t=12,v1={}", signature.to_uppercase())), None);
+        assert_eq!(count(format!("t=12,t=12,v1={signature}")), None);
+        assert_eq!(count(format!("t=-12,v1={signature}")), None);
+        assert_eq!(count(format!("t=,v1={signature}")), None);
+        assert_eq!(count(format!("v1={signature}")), None);
+        assert_eq!(count("t=12".to_owned()), None);
+        let many = format!(",v1={signature}").repeat(MAX_SIGNATURES + 1);
+        assert_eq!(count(format!("t=12{many}")), None);
+    }
+
+    #[test]
+    fn the_sample_of_a_paid_intent_is_as_large_as_a_real_one() {
+        let request = testing::sample(&PROVIDER, &endpoint(), "payment_intent.succeeded", 0);
+        assert!((1_500..2_000).contains(&request.body.len()), "{} bytes", request.body.len());
+    }
+
+    #[test]
+    fn p10_a_receipt_keeps_no_client_secret() {
+        let request = testing::sample(&PROVIDER, &endpoint(), "payment_intent.succeeded", 0);
+        let now = Timestamp::from_second(testing::NOW).expect("a time");
+        let proof = verify(&request, &endpoint(), now).expect("verifies");
+        let receipt = Receipt::new(request, proof, endpoint().name, now, PROVIDER.redaction);
+        let body = String::from_utf8(receipt.body().to_vec()).expect("text");
+        assert!(!body.contains("_secret_"), "{body}");
+    }
+}
