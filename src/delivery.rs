@@ -22,9 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::ingest::{self, Ingest};
 use crate::model::{LogEpoch, Sequence};
-use crate::store::{
-    self, Codec, DeadLetterRow, Store, StoredSubscription, SubscriptionId,
-};
+use crate::store::{self, Codec, DeadLetterRow, Store, StoredSubscription, SubscriptionId};
 
 pub use budget::Budget;
 pub use consumer::{Attachment, Consumer, ConsumerOptions, EndReason, Handed, Message};
@@ -32,7 +30,7 @@ pub use filter::{Filter, LiveMode};
 pub use reader::Reader;
 pub use spec::{Settings, Spec};
 pub use tail::Tail;
-pub use task::{Action, AckStatus, Settle, Snapshot};
+pub use task::{AckStatus, Action, Settle, Snapshot};
 
 use task::Command;
 

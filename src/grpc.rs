@@ -161,9 +161,8 @@ fn routes(context: &Context) -> Result<tonic::service::Routes, Error> {
 
     let max = context.settings.max_message_bytes;
     let auth = || context.auth.clone();
-    let subscriptions =
-        SubscriptionServiceServer::new(subscription::Service::new(context.clone()))
-            .max_decoding_message_size(max);
+    let subscriptions = SubscriptionServiceServer::new(subscription::Service::new(context.clone()))
+        .max_decoding_message_size(max);
     let events = EventServiceServer::new(event::Service::new(context.clone()))
         .max_decoding_message_size(max);
     let payments = PaymentServiceServer::new(payment::Service::new(context.clone()))

@@ -15,7 +15,9 @@ use tokio::task::JoinHandle;
 use crate::model::ReceiptNumber;
 use crate::providers::{self, Endpoint, Translation};
 use crate::receipt::Receipt;
-use crate::store::{self, Batch, Logged, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store};
+use crate::store::{
+    self, Batch, Logged, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store,
+};
 
 pub use endpoints::{Endpoints, Registered};
 
@@ -93,10 +95,8 @@ impl Ingest {
         let stored = self.store.receipt(number).await.map_err(Error::from)?;
         let stored = stored.ok_or(Error::UnknownReceipt(number))?;
         let name = stored.receipt.endpoint();
-        let endpoint = self
-            .endpoints
-            .by_name(name)
-            .ok_or_else(|| Error::UnknownEndpoint(name.to_string()))?;
+        let endpoint =
+            self.endpoints.by_name(name).ok_or_else(|| Error::UnknownEndpoint(name.to_string()))?;
         self.submit(translated(stored.receipt, &endpoint.endpoint, Some(number))).await
     }
 
@@ -139,7 +139,8 @@ fn translated(
     retry_of: Option<ReceiptNumber>,
 ) -> NewReceipt {
     let name = receipt.endpoint().provider();
-    let translation = providers::find(name).map(|provider| (provider.translate)(&receipt, endpoint));
+    let translation =
+        providers::find(name).map(|provider| (provider.translate)(&receipt, endpoint));
     let (state, drafts) = match translation {
         Some(Ok(Translation::Events(drafts))) => (ReceiptState::Translated, drafts),
         Some(Ok(Translation::Unknown(kind))) => (ReceiptState::Unknown(kind), Vec::new()),

@@ -23,7 +23,8 @@ use crate::store::{SqliteStore, Store};
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// The buckets of all histograms of seconds.
 const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0,
 ];
 /// The buckets of the sizes of commits.
 const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -134,11 +135,8 @@ impl Gateway {
         let tail = Arc::new(Tail::new(head.sequence));
         let endpoints = Endpoints::new(config.endpoints.clone());
         let on_commit = tail.clone();
-        let (ingest, writer) = ingest::start(
-            store.clone(),
-            endpoints,
-            Box::new(move |events| on_commit.push(events)),
-        );
+        let (ingest, writer) =
+            ingest::start(store.clone(), endpoints, Box::new(move |events| on_commit.push(events)));
         let delivery = Delivery::start(Shared {
             store: store.clone(),
             ingest: ingest.clone(),
@@ -342,8 +340,7 @@ async fn refresh(delivery: &Delivery) {
 
 fn start_log(config: &Config) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&config.log.filter)
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A logger that is set already, as in tests, stays.
     let _ = match config.log.format {

@@ -28,8 +28,9 @@ impl Service {
 }
 
 async fn find(context: &Context, name: &str) -> Result<(SubjectId, SubjectState), Status> {
-    let subject: Subject =
-        name.parse().map_err(|error: crate::model::ids::IdError| invalid("name", error.to_string()))?;
+    let subject: Subject = name
+        .parse()
+        .map_err(|error: crate::model::ids::IdError| invalid("name", error.to_string()))?;
     let found = context.delivery.shared().store.subject(&subject).await.map_err(from_store)?;
     found.ok_or_else(|| not_found("payment", name))
 }

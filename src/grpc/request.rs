@@ -37,7 +37,8 @@ pub fn filter(filter: Option<proto::Filter>, at: &str) -> Result<Filter, Status>
             .map_err(|error| invalid(&field("subjects"), error.to_string()))?;
     }
     for word in &filter.statuses {
-        let known = SubjectKind::ALL.into_iter().any(|kind| SubjectStatus::parse(kind, word).is_some());
+        let known =
+            SubjectKind::ALL.into_iter().any(|kind| SubjectStatus::parse(kind, word).is_some());
         if !known {
             return Err(invalid(&field("statuses"), format!("`{word}` is not a status")));
         }
@@ -72,7 +73,9 @@ fn bounded<'a>(values: impl IntoIterator<Item = &'a String>, field: &str) -> Res
         if count > MAX_FILTER_VALUES || value.len() > MAX_FILTER_VALUE_BYTES {
             return Err(invalid(
                 field,
-                format!("has more than {MAX_FILTER_VALUES} values or one over {MAX_FILTER_VALUE_BYTES} bytes"),
+                format!(
+                    "has more than {MAX_FILTER_VALUES} values or one over {MAX_FILTER_VALUE_BYTES} bytes"
+                ),
             ));
         }
     }
@@ -134,7 +137,9 @@ pub fn start(
         None => default,
         Some(proto::start_position::At::Earliest(true)) => Start::Earliest,
         Some(proto::start_position::At::Latest(true)) => Start::Latest,
-        Some(proto::start_position::At::Earliest(false) | proto::start_position::At::Latest(false)) => {
+        Some(
+            proto::start_position::At::Earliest(false) | proto::start_position::At::Latest(false),
+        ) => {
             return Err(invalid(field, "earliest and latest are given as true"));
         }
         Some(proto::start_position::At::Sequence(sequence)) if sequence < 0 => {

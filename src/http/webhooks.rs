@@ -81,11 +81,7 @@ impl Shim {
         Router::new().fallback(handle).with_state(self)
     }
 
-    async fn receive(
-        &self,
-        request: HttpRequest,
-        registered: &Registered,
-    ) -> Result<(), Refusal> {
+    async fn receive(&self, request: HttpRequest, registered: &Registered) -> Result<(), Refusal> {
         let endpoint = &registered.endpoint;
         if request.method() != Method::POST {
             return Err(Refusal::Method);

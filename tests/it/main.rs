@@ -1,3 +1,5 @@
 //! The integration tests, linked once: the module list only.
 
+mod flow;
+mod gateway;
 mod tidy;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{
-    Attached, MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task,
-};
+use super::{Attached, MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task};
 use crate::delivery::ack_id::AckId;
 use crate::delivery::consumer::{Handed, Message};
 use crate::delivery::window::{ConsumerId, Found, LeaseId, Leased, Lookup, Scanned};
@@ -51,8 +49,7 @@ impl Task {
     /// Dead letters that are to be delivered again, as far as the window takes them.
     async fn load_replays(&mut self) -> Result<(), store::Error> {
         let Some(after) = self.window.wants_replays() else { return Ok(()) };
-        let page =
-            self.shared.store.dead_letters(self.id, after, MAX_REPLAYS_A_TURN, true).await?;
+        let page = self.shared.store.dead_letters(self.id, after, MAX_REPLAYS_A_TURN, true).await?;
         let lanes: Vec<SubjectId> = page.iter().map(|row| row.subject).collect();
         self.look_up_if_needed(&lanes).await?;
         let more = page.len() == MAX_REPLAYS_A_TURN;
@@ -220,16 +217,9 @@ impl Task {
         logged.ok_or_else(|| store::Error::Damaged(format!("event {sequence} is missing")))
     }
 
-    fn hand(
-        &mut self,
-        consumer: ConsumerId,
-        lease: LeaseId,
-        leased: &Leased,
-        logged: Arc<Logged>,
-    ) {
+    fn hand(&mut self, consumer: ConsumerId, lease: LeaseId, leased: &Leased, logged: Arc<Logged>) {
         let deadline = self.wall_time_of(leased.deadline);
-        let ack_id =
-            AckId { subscription: self.id, sequence: leased.sequence, lease }.encode();
+        let ack_id = AckId { subscription: self.id, sequence: leased.sequence, lease }.encode();
         let bytes = leased.bytes;
         let message = Message::Delivery(Handed {
             ack_id,
@@ -262,10 +252,9 @@ impl Task {
 
     /// The next consumer in turn that may take an event.
     fn next_consumer(&mut self) -> Option<ConsumerId> {
-        let later = self.consumers.range((
-            std::ops::Bound::Excluded(self.turn),
-            std::ops::Bound::Unbounded,
-        ));
+        let later = self
+            .consumers
+            .range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let found = later
             .chain(self.consumers.iter())
             .find(|(_, attached)| Attached::may_take(attached))

@@ -240,8 +240,7 @@ impl Task {
             None => {
                 let mut after = Sequence(0);
                 loop {
-                    let page =
-                        store.dead_letters(self.id, after, DEAD_LETTER_PAGE, false).await?;
+                    let page = store.dead_letters(self.id, after, DEAD_LETTER_PAGE, false).await?;
                     let Some(last) = page.last() else { break };
                     after = last.sequence;
                     rows.extend(page);

@@ -83,7 +83,8 @@ async fn delivery(
         (None, Some(held)) => {
             if held.first == logged.sequence {
                 told.failed_attempts = i32::try_from(held.attempts).unwrap_or(i32::MAX);
-                told.reason = held.history.last().map(|last| last.reason.clone()).unwrap_or_default();
+                told.reason =
+                    held.history.last().map(|last| last.reason.clone()).unwrap_or_default();
             }
             "held_back"
         }

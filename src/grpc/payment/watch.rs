@@ -21,8 +21,7 @@ const SNAPSHOT_PAGE: usize = 200;
 const MAX_REMEMBERED: usize = 100_000;
 
 /// The stream's type.
-pub type Watched =
-    Pin<Box<dyn Stream<Item = Result<proto::WatchPaymentsResponse, Status>> + Send>>;
+pub type Watched = Pin<Box<dyn Stream<Item = Result<proto::WatchPaymentsResponse, Status>> + Send>>;
 
 struct State {
     context: Context,

@@ -192,9 +192,7 @@ pub(super) fn which(sequences: &[i64], all: bool) -> Result<Option<Vec<Sequence>
         (false, false) if sequences.len() <= MAX_SETTLE => {
             Ok(Some(sequences.iter().map(|sequence| Sequence(*sequence)).collect()))
         }
-        (false, false) => {
-            Err(invalid("sequences", format!("has more than {MAX_SETTLE} values")))
-        }
+        (false, false) => Err(invalid("sequences", format!("has more than {MAX_SETTLE} values"))),
         _ => Err(invalid("sequences", "give either sequences or all")),
     }
 }

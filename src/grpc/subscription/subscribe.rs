@@ -17,8 +17,7 @@ use crate::model::Sequence;
 use proto::subscribe_response::Message as Out;
 
 /// The stream's type.
-pub type Subscribed =
-    Pin<Box<dyn Stream<Item = Result<proto::SubscribeResponse, Status>> + Send>>;
+pub type Subscribed = Pin<Box<dyn Stream<Item = Result<proto::SubscribeResponse, Status>> + Send>>;
 
 struct State {
     context: Context,
