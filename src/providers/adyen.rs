@@ -258,7 +258,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         drafts.push(draft(item, rank, live, fact, endpoint)?);
     }
     match unknown {
-        Some(code) if !is_known => Ok(Translation::Unknown(code)),
+        Some(code) if !is_known => payload::unknown_type(&code),
         _ => Ok(Translation::Events(drafts)),
     }
 }
@@ -279,7 +279,7 @@ fn draft(
     let payment = payload::first(&[&item.original_reference, &item.psp_reference]);
     let subject = payload::subject(SubjectKind::Payment, &endpoint.name, &payment)?;
     let occurred_at =
-        item.event_date.parse().map_err(|_| payload::unknown("eventDate", &item.event_date))?;
+        item.event_date.parse().map_err(|_| payload::not_a("a time", &item.event_date))?;
     let key = [&*item.event_code, &item.psp_reference, &item.success, &item.original_reference];
     let key = key.join(":");
     let mut data = item.additional_data.0;
@@ -364,6 +364,54 @@ mod tests {
                 "SECOND_CHARGEBACK",
             ],
         );
+    }
+
+    fn draft(event_code: &str, change: [&str; 2]) -> Draft {
+        testing::draft_of(&PROVIDER, &endpoint(), event_code, change).expect("readable")
+    }
+
+    #[test]
+    fn what_concerns_one_capture_refund_or_dispute_is_told_under_one_id() {
+        let entries = |codes: [&str; 2], pick: fn(&PaymentFact) -> String| {
+            codes.map(|code| pick(testing::payment_fact(&draft(code, ["", ""]))))
+        };
+        let capture = |fact: &PaymentFact| fact.capture.as_ref().expect("a capture").id.clone();
+        let refund = |fact: &PaymentFact| fact.refund.as_ref().expect("a refund").id.clone();
+        let dispute = |fact: &PaymentFact| fact.dispute.as_ref().expect("a dispute").id.clone();
+        let both = |id: &str| [id.to_owned(), id.to_owned()];
+        assert_eq!(entries(["CAPTURE", "CAPTURE_FAILED"], capture), both("CAPTURE-a1"));
+        assert_eq!(entries(["REFUND", "REFUND_FAILED"], refund), both("REFUND-a1"));
+        assert_eq!(entries(["CHARGEBACK", "SECOND_CHARGEBACK"], dispute), both(DISPUTE_ID));
+    }
+
+    #[test]
+    fn an_item_is_recognised_by_its_code_references_and_success() {
+        let capture = draft("CAPTURE", ["", ""]);
+        assert_eq!(capture.key, "CAPTURE:CAPTURE-a1:true:PSP-a1");
+        assert_eq!(capture.event_id, capture.key);
+        assert_eq!(capture.subject.to_string(), "payments/adyen/test/PSP-a1");
+        assert_eq!(draft("AUTHORISATION", ["", ""]).key, "AUTHORISATION:PSP-a1:true:");
+    }
+
+    #[test]
+    fn card_digits_in_the_reason_of_a_success_are_not_kept() {
+        let reason = ["\"reason\":\"\"", "\"reason\":\"1234:7777:12/2030\""];
+        let authorised = draft("AUTHORISATION", reason);
+        assert_eq!(testing::payment_fact(&authorised).failure_message, "");
+        let refused = draft("CAPTURE_FAILED", ["\"reason\":\"\"", "\"reason\":\"expired\""]);
+        assert_eq!(testing::payment_fact(&refused).failure_message, "expired");
+    }
+
+    #[test]
+    fn references_and_mode_are_read() {
+        let data = ["\"shopperReference\"", "\"metadata.cart\":\"77\",\"shopperReference\""];
+        let authorised = draft("AUTHORISATION", data);
+        let references = &authorised.references;
+        assert_eq!(references.metadata, [("cart".to_owned(), "77".to_owned())].into());
+        assert_eq!((references.order.as_str(), authorised.live), ("order-a1", true));
+        assert_eq!(references.customer, "customer-a1");
+        let test = draft("AUTHORISATION", ["\"live\":\"true\"", "\"live\":\"false\""]);
+        assert!(!test.live);
     }
 
     #[test]

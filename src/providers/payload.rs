@@ -14,9 +14,9 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use crate::model::ids::MAX_SUBJECT_ID_BYTES;
 use crate::model::{EndpointName, Money, Subject, SubjectKind};
 
-use super::TranslateError;
+use super::{TranslateError, Translation};
 
-/// How much of an unexpected value an error shows, in characters.
+/// How much is shown of a value that is not understood, in characters.
 const MAX_SHOWN_CHARS: usize = 64;
 
 /// A text that may be missing. A number or a flag reads as its text, an expanded object as its `id`,
@@ -36,7 +36,7 @@ pub fn subject(
     id: &str,
 ) -> Result<Subject, TranslateError> {
     if id.is_empty() {
-        return Err(TranslateError(format!("no id for the {} resource", kind.collection())));
+        return Err(TranslateError(format!("the event names none of the {}", kind.collection())));
     }
     if id.len() > MAX_SUBJECT_ID_BYTES {
         return Err(TranslateError(format!("the id `{}` is too long", shown(id))));
@@ -85,6 +85,19 @@ pub fn first(texts: &[&str]) -> String {
 /// The error for a value outside of a closed list: "unknown refund status `x`".
 pub fn unknown(what: &str, value: &str) -> TranslateError {
     TranslateError(format!("unknown {what} `{}`", shown(value)))
+}
+
+/// The error for a text that should have been `what`: "`x` is not a date".
+pub fn not_a(what: &str, value: &str) -> TranslateError {
+    TranslateError(format!("`{}` is not {what}", shown(value)))
+}
+
+/// An event type that no table has; an event without a type is an error.
+pub fn unknown_type(event_type: &str) -> Result<Translation, TranslateError> {
+    if event_type.is_empty() {
+        return Err(TranslateError("the event has no type".to_owned()));
+    }
+    Ok(Translation::Unknown(shown(event_type)))
 }
 
 /// The error for JSON that is not `what`. Serde quotes an unexpected text, which may be personal; that

@@ -106,6 +106,10 @@ const EVENT_TYPES: [&str; EVENTS.len()] = {
 };
 
 fn verify(request: &Request, endpoint: &Endpoint, _now: Timestamp) -> Result<Proof, VerifyError> {
+    // Square's own verifier takes no empty body either.
+    if request.body.is_empty() {
+        return Err(VerifyError::Malformed("body"));
+    }
     let malformed = |_| VerifyError::Malformed(HEADER);
     let signature = BASE64.decode(request.header(HEADER)?).map_err(malformed)?;
     if signature.len() != SIGNATURE_BYTES {
@@ -137,7 +141,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         .map_err(|error| payload::unreadable("a Square event", &error))?;
     let row = EVENTS.iter().find(|(event_type, _)| *event_type == &*body.event_type);
     let Some((_, meaning)) = row else {
-        return Ok(Translation::Unknown(body.event_type.to_string()));
+        return payload::unknown_type(&body.event_type);
     };
     let live = receipt.header(ENVIRONMENT_HEADER) != Some(SANDBOX);
     let event = Event::new(&body, live, &endpoint.name)?;
@@ -269,7 +273,7 @@ impl<'a> Event<'a> {
 }
 
 fn time(text: &str) -> Result<Timestamp, TranslateError> {
-    text.parse().map_err(|_| payload::unknown("time", text))
+    text.parse().map_err(|_| payload::not_a("a time", text))
 }
 
 /// An amount as Square writes it: minor units of ISO 4217 and a code.
@@ -331,6 +335,49 @@ mod tests {
         ] {
             testing::check_life(&PROVIDER, &endpoint(), life);
         }
+    }
+
+    #[test]
+    fn a_completed_payment_tells_the_total_of_its_refunds_even_when_there_are_none() {
+        let change = [
+            "\"version\":4",
+            "\"version\":4,\"processing_fee\":[\
+            {\"amount_money\":{\"amount\":30,\"currency\":\"USD\"}},\
+            {\"amount_money\":{\"amount\":12,\"currency\":\"USD\"}}]",
+        ];
+        let draft = testing::draft_of(&PROVIDER, &endpoint(), "payment.updated", change);
+        let draft = draft.expect("readable");
+        let fact = testing::payment_fact(&draft);
+        assert_eq!(fact.refunded_total.map(|money| money.minor_units), Some(0));
+        assert_eq!(fact.fee.map(|money| money.minor_units), Some(42));
+        assert_eq!(draft.version, 4);
+        assert_eq!(draft.references.order, "order_a1");
+        assert_eq!(draft.references.metadata["reference_id"], "order-a1");
+    }
+
+    #[test]
+    fn the_sandbox_is_not_live() {
+        let request = testing::sample(&PROVIDER, &endpoint(), "payment.updated", 0);
+        let now = Timestamp::from_second(testing::NOW).expect("a time");
+        let is_live = |environment: &'static str| {
+            let mut request = request.clone();
+            request.headers.insert(ENVIRONMENT_HEADER, environment.parse().expect("a value"));
+            match testing::receive(&PROVIDER, &endpoint(), request, now) {
+                Ok(Ok(Translation::Events(drafts))) => drafts[0].live,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(["Production", "Sandbox"].map(is_live), [true, false]);
+    }
+
+    #[test]
+    fn an_invoice_with_two_currencies_is_an_error() {
+        let change = [
+            "\"total_completed_amount_money\":{\"amount\":0,\"currency\":\"USD\"}",
+            "\"total_completed_amount_money\":{\"amount\":0,\"currency\":\"EUR\"}",
+        ];
+        let error = testing::draft_of(&PROVIDER, &endpoint(), "invoice.published", change);
+        assert!(error.expect_err("two currencies").to_string().contains("do not add up"));
     }
 
     #[test]

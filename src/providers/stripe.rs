@@ -240,7 +240,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     }
     let row = EVENTS.iter().find(|row| row.event_type == &*body.event_type);
     let Some(row) = row.filter(|_| &*body.object != THIN_EVENT) else {
-        return Ok(Translation::Unknown(body.event_type.to_string()));
+        return payload::unknown_type(&body.event_type);
     };
     let event = Event::new(&body, row.step, &endpoint.name)?;
     let draft = match row.meaning {
@@ -305,8 +305,7 @@ impl<'a> Event<'a> {
         let object = body.data.as_ref().and_then(|data| data.object);
         let object = object.ok_or_else(|| TranslateError("the event has no object".to_owned()))?;
         let occurred_at = body.created.parse().ok().and_then(|at| Timestamp::from_second(at).ok());
-        let occurred_at =
-            occurred_at.ok_or_else(|| payload::unknown("time of the event", &body.created))?;
+        let occurred_at = occurred_at.ok_or_else(|| payload::not_a("a time", &body.created))?;
         Ok(Event { body, object, occurred_at, step, endpoint })
     }
 
@@ -352,6 +351,7 @@ fn optional(amount: Option<i64>, currency: &str) -> Result<Option<Money>, Transl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::EntryState;
     use crate::providers::testing;
 
     const SECRETS: &[(&str, &str)] = &[(SECRET, "whsec_sample")];
@@ -409,6 +409,75 @@ mod tests {
             &["payout.created", "payout.paid", "payout.failed"],
         ] {
             testing::check_life(&PROVIDER, &endpoint(), life);
+        }
+    }
+
+    #[test]
+    fn a_charge_tells_the_total_of_refunds_and_a_refund_tells_of_itself() {
+        let draft = |event_type| {
+            testing::draft_of(&PROVIDER, &endpoint(), event_type, ["", ""]).expect("readable")
+        };
+        let (charge, refund) = (draft("charge.refunded"), draft("refund.updated"));
+        let (by_charge, by_refund) =
+            (testing::payment_fact(&charge), testing::payment_fact(&refund));
+        let entry = by_refund.refund.as_ref().expect("one refund");
+        assert_eq!((entry.id.as_str(), entry.state), ("re_a1", EntryState::Done));
+        assert_eq!(by_charge.refunded_total, entry.amount);
+        assert_eq!((&by_charge.refund, by_refund.refunded_total), (&None, None));
+        assert_eq!((by_refund.status, by_refund.amount), (None, None));
+        assert_eq!(charge.subject, refund.subject);
+        assert_eq!(charge.subject.to_string(), "payments/stripe/test/pi_a1");
+    }
+
+    #[test]
+    fn a_failed_refund_is_above_the_total_that_it_undoes() {
+        let draft = |event_type| {
+            testing::draft_of(&PROVIDER, &endpoint(), event_type, ["succeeded", "failed"])
+        };
+        let failed = draft("refund.updated").expect("readable");
+        let entry = testing::payment_fact(&failed).refund.as_ref().expect("one refund");
+        assert_eq!(entry.state, EntryState::Failed);
+        assert!(failed.rank > draft("charge.refunded").expect("readable").rank);
+    }
+
+    #[test]
+    fn references_are_filled_as_far_as_the_payload_allows() {
+        let draft = |event_type| {
+            testing::draft_of(&PROVIDER, &endpoint(), event_type, ["", ""]).expect("readable")
+        };
+        let invoice = draft("invoice.paid").references;
+        let metadata = [("order_id".to_owned(), "order-a1".to_owned())].into();
+        let expected = References {
+            payment: "pi_a1".to_owned(),
+            invoice: "in_a1".to_owned(),
+            invoice_number: "INV-a1".to_owned(),
+            order: "order-a1".to_owned(),
+            customer: "cus_a1".to_owned(),
+            customer_name: "Example Customer".to_owned(),
+            email: "customer@example.com".to_owned(),
+            metadata,
+        };
+        assert_eq!(invoice, expected);
+        let session = draft("checkout.session.completed");
+        assert_eq!(session.references.order, "order-a1");
+        assert!(session.live);
+    }
+
+    #[test]
+    fn a_malformed_payload_of_a_known_type_is_an_error_that_shows_the_value() {
+        for (change, shown) in [
+            (["\"currency\": \"eur\"", "\"currency\": \"zzz\""], "`zzz`"),
+            (["\"currency\": \"eur\"", "\"currency\": \"isk\""], "not a whole amount of ISK"),
+            (["\"amount\": ", "\"amount\": 0.5, \"was\": "], "0.5"),
+            (["\"amount\": ", "\"was\": "], "has no amount"),
+            (["\"created\": 17", "\"created\": 999999999999917"], "is not a time"),
+            (["\"id\": \"pi_a1\"", "\"id\": null"], "names none of the payments"),
+        ] {
+            let event_type = "payment_intent.succeeded";
+            let error = testing::draft_of(&PROVIDER, &endpoint(), event_type, change);
+            let error = error.expect_err("malformed").to_string();
+            assert!(error.contains(shown), "{error}");
+            assert!(!error.contains("customer@"), "{error}");
         }
     }
 

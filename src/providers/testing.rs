@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::model::{
     BankTransactionStatus, CustomerAction, Draft, EndpointName, Fact, InvoiceStatus, Money,
-    PaymentStatus,
+    PaymentFact, PaymentStatus,
 };
 use crate::receipt::{Parts, Receipt, Request, VerifyError};
 
@@ -328,22 +328,19 @@ pub fn check_hostile_input(provider: &Provider, endpoint: &Endpoint) {
             |(body, which)| Request { body: Bytes::from(body), ..which.get(&samples).clone() }
         ),
     ];
+    for deep in
+        ["[".repeat(200_000), format!("{{\"data\":{{\"object\":{}", "{\"a\":".repeat(99_999))]
+    {
+        let request = Request { body: Bytes::from(deep.clone()), ..samples[0].clone() };
+        assert!((provider.verify)(&request, endpoint, now).is_err());
+        assert!(translate_stored(provider, endpoint, deep.as_bytes()).is_err());
+    }
     let headers = prop::collection::vec(prop::num::u8::ANY.prop_map(|byte| byte.max(b' ')), 0..99);
     let mut runner = TestRunner::new(Config { cases: 2_000, ..Config::default() });
     runner
         .run(&(input, headers), |(request, value)| {
             let _ = (provider.verify)(&request, endpoint, now);
-            let parts = Parts {
-                endpoint: endpoint.name.clone(),
-                received_at: now,
-                method: "POST".to_owned(),
-                path: request.path.clone(),
-                headers: Vec::new(),
-                body: request.body.clone(),
-                verified_by: String::new(),
-                digest: [0; 32],
-            };
-            let _ = (provider.translate)(&Receipt::from_stored(parts), endpoint);
+            let _ = translate_stored(provider, endpoint, &request.body);
             let mut garbled = request;
             let names: Vec<HeaderName> = garbled.headers.keys().cloned().collect();
             if let Ok(value) = HeaderValue::from_bytes(&value) {
@@ -355,6 +352,48 @@ pub fn check_hostile_input(provider: &Provider, endpoint: &Endpoint) {
             Ok(())
         })
         .expect("no input panics");
+}
+
+/// What a stored receipt of this body means.
+pub fn translate_stored(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    body: &[u8],
+) -> Result<Translation, TranslateError> {
+    let parts = Parts {
+        endpoint: endpoint.name.clone(),
+        received_at: Timestamp::from_second(NOW).expect("a time"),
+        method: "POST".to_owned(),
+        path: endpoint.path.clone(),
+        headers: Vec::new(),
+        body: Bytes::copy_from_slice(body),
+        verified_by: String::new(),
+        digest: [0; 32],
+    };
+    (provider.translate)(&Receipt::from_stored(parts), endpoint)
+}
+
+/// The one draft that the sample of an event type gives, with `from` in its body replaced by `to`.
+pub fn draft_of(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    event_type: &str,
+    [from, to]: [&str; 2],
+) -> Result<Draft, TranslateError> {
+    let body = sample(provider, endpoint, event_type, 0).body;
+    let text = std::str::from_utf8(&body).expect("text");
+    assert!(from.is_empty() || text.contains(from), "`{from}` stands in {text}");
+    let changed = if from.is_empty() { text.to_owned() } else { text.replace(from, to) };
+    match translate_stored(provider, endpoint, changed.as_bytes())? {
+        Translation::Events(mut drafts) if drafts.len() == 1 => Ok(drafts.remove(0)),
+        other => panic!("{event_type}: {other:?}"),
+    }
+}
+
+/// The payment fact of a draft.
+pub fn payment_fact(draft: &Draft) -> &PaymentFact {
+    let Fact::Payment(fact) = &draft.fact else { panic!("no payment: {draft:?}") };
+    fact
 }
 
 /// How a body is broken.

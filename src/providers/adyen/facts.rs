@@ -24,10 +24,8 @@ pub(super) fn fact(
         "false" => false,
         other => return Err(payload::unknown("value of success", other)),
     };
-    let meaning = match meaning {
-        Meaning::CancelOrRefund if success => cancel_or_refund(item)?,
-        _ => meaning,
-    };
+    let is_reversed = success && matches!(meaning, Meaning::CancelOrRefund);
+    let meaning = if is_reversed { cancel_or_refund(item)? } else { meaning };
     let amount = amount(item)?;
     let fact = match (meaning, success) {
         (Meaning::Authorisation, true) if is_captured(item, endpoint) => {

@@ -19,6 +19,9 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Req
         return None;
     }
     let mut item = item(order);
+    if order.event_type == "CANCEL_OR_REFUND" {
+        item["additionalData"]["modification.action"] = Value::from("refund");
+    }
     let key = hex::decode(samples::first_secret(endpoint, HMAC_KEY)?.trim()).ok()?;
     let text = item.to_string();
     let signed = signed_text(&serde_json::from_str::<Item<'_>>(&text).ok()?);
@@ -67,7 +70,6 @@ fn item(order: &SampleOrder<'_>) -> Value {
         "additionalData": {
             "shopperEmail": samples::CUSTOMER_EMAIL,
             "shopperReference": format!("customer-{seed}"),
-            "modification.action": "refund",
         },
         "amount": { "currency": "EUR", "value": value },
         "eventCode": order.event_type,

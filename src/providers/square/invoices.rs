@@ -161,7 +161,7 @@ fn due_date(requests: &[PaymentRequest<'_>]) -> Result<Option<Date>, TranslateEr
     let mut last: Option<Date> = None;
     for request in requests.iter().filter(|request| !request.due_date.is_empty()) {
         let day: Date =
-            request.due_date.parse().map_err(|_| payload::unknown("date", &request.due_date))?;
+            request.due_date.parse().map_err(|_| payload::not_a("a date", &request.due_date))?;
         last = last.max(Some(day));
         let total = money(request.computed_amount_money.as_ref())?;
         let paid = money(request.total_completed_amount_money.as_ref())?;

@@ -131,7 +131,7 @@ pub(super) fn invoice(
         refunded: None,
         due_date: due_date(invoice.due_date)?,
     };
-    let listed = invoice.payments.as_ref().and_then(|list| list.data.last());
+    let listed = invoice.payments.as_ref().and_then(|list| list.data.first());
     let listed = listed.map(InvoicePayment::payment_id).unwrap_or_default();
     let references = References {
         payment: payload::first(&[&invoice.payment_intent, &listed, &invoice.charge]),

@@ -91,10 +91,12 @@ struct TransferInstructions<'a> {
 pub(super) fn intent(event: &Event<'_>, status: PaymentStatus) -> Result<Draft, TranslateError> {
     let intent: Intent<'_> = event.read("a Stripe payment intent")?;
     let total = required(intent.amount, &intent.currency, "the payment intent")?;
-    let paid = match status {
-        PaymentStatus::Paid => optional(intent.amount_received, &intent.currency)?.or(Some(total)),
-        PaymentStatus::PartiallyPaid => funded(&intent, total)?,
-        _ => None,
+    let paid = if status == PaymentStatus::Paid {
+        optional(intent.amount_received, &intent.currency)?.or(Some(total))
+    } else if status == PaymentStatus::PartiallyPaid {
+        funded(&intent, total)?
+    } else {
+        None
     };
     let mut fact = PaymentFact {
         status: Some(status),
@@ -246,9 +248,10 @@ fn collection_of(
     status: PaymentStatus,
     total: Money,
 ) -> Result<Collection, TranslateError> {
-    let paid = match status {
-        PaymentStatus::Paid => optional(charge.amount_captured, &charge.currency)?.or(Some(total)),
-        _ => None,
+    let paid = if status == PaymentStatus::Paid {
+        optional(charge.amount_captured, &charge.currency)?.or(Some(total))
+    } else {
+        None
     };
     Ok(Collection { status, total: Some(total), paid })
 }
