@@ -140,6 +140,17 @@ pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
+/// The words of a status and of what caused it, for logs: a transport error hides why in its sources.
+pub(crate) fn describe(status: &Status) -> String {
+    let mut words = format!("{:?}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        words.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    words
+}
+
 fn violations(status: &Status) -> Vec<FieldViolation> {
     let request = status.get_details_bad_request();
     let fields = request.map(|request| request.field_violations).unwrap_or_default();
