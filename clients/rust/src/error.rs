@@ -70,7 +70,7 @@ pub enum Error {
     Gateway {
         /// The gRPC code.
         code: Code,
-        /// The gateway's stable reason, for example `SUBSCRIPTION_EXISTS`.
+        /// The gateway's stable reason, where it gave one.
         reason: Option<String>,
         /// The gateway's words.
         message: String,
