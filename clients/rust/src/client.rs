@@ -50,7 +50,7 @@ pub struct Client {
 /// Where the connection of a stream comes from.
 #[derive(Clone)]
 enum Dial {
-    Own(Endpoint),
+    Own(Box<Endpoint>),
     Shared,
 }
 
@@ -183,14 +183,15 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client, Error> {
         let (endpoint, authorization) = self.endpoint()?;
         let channel = endpoint.connect().await.map_err(Error::Connect)?;
-        Ok(Client { dial: Dial::Own(endpoint), channel, authorization })
+        Ok(Client { dial: Dial::Own(Box::new(endpoint)), channel, authorization })
     }
 
     /// Connects with the first call. Streams wait for a gateway that is down, other calls fail until it is
     /// there. Must be called within a Tokio runtime.
     pub fn connect_lazy(self) -> Result<Client, Error> {
         let (endpoint, authorization) = self.endpoint()?;
-        Ok(Client { channel: endpoint.connect_lazy(), dial: Dial::Own(endpoint), authorization })
+        let channel = endpoint.connect_lazy();
+        Ok(Client { dial: Dial::Own(Box::new(endpoint)), channel, authorization })
     }
 
     fn endpoint(self) -> Result<(Endpoint, Authorization), Error> {

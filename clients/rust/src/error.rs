@@ -70,7 +70,7 @@ pub enum Error {
     Gateway {
         /// The gRPC code.
         code: Code,
-        /// The gateway's stable reason, for example `SUBSCRIPTION_EXISTS`.
+        /// The gateway's stable reason, where it gave one.
         reason: Option<String>,
         /// The gateway's words.
         message: String,
@@ -138,6 +138,17 @@ pub(crate) fn is_transient(status: &Status) -> bool {
 /// How long the gateway asks to wait.
 pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
+}
+
+/// The words of a status and of what caused it, for logs: a transport error hides why in its sources.
+pub(crate) fn describe(status: &Status) -> String {
+    let mut words = format!("{:?}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        words.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    words
 }
 
 fn violations(status: &Status) -> Vec<FieldViolation> {

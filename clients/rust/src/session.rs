@@ -22,8 +22,9 @@ use crate::{
     unsettled::Unsettled,
 };
 
-/// How many requests may wait for the transport; full, it makes batches grow.
-pub(crate) const OUTBOUND_REQUESTS: usize = 8;
+/// How many requests may wait for the transport. No more than one flush needs: while the transport is
+/// busy, batches grow.
+pub(crate) const OUTBOUND_REQUESTS: usize = REQUESTS_PER_FLUSH;
 /// Acks and nacks are sent when no more wait, or when there are this many.
 const MAX_BATCH: usize = 500;
 /// The gateway's limit of ids in one message.
@@ -136,16 +137,16 @@ impl<'a> Session<'a> {
                     }
                 }
                 _ = &mut *stop, if !self.stopping() => self.stop(),
-                message = inbound.message() => {
-                    if let Err(ended) = self.take_message(message) {
-                        return if self.stopping() { Ended::Stopped } else { ended };
-                    }
-                }
                 () = &mut timer => {
                     if self.last_message.elapsed() >= self.silence {
                         return if self.stopping() { Ended::Stopped } else { Ended::Silent };
                     }
                     self.batch.extensions.extend(self.unsettled.due(Instant::now()));
+                }
+                message = inbound.message() => {
+                    if let Err(ended) = self.take_message(message) {
+                        return if self.stopping() { Ended::Stopped } else { ended };
+                    }
                 }
             }
         }

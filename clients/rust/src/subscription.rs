@@ -216,13 +216,8 @@ impl Supervisor {
                     return self.inbox.end(Some(status.into()));
                 }
                 Ended::Failed(status) => {
-                    let (code, message) = (status.code(), status.message());
-                    tracing::warn!(
-                        subscription = self.open.subscription,
-                        ?code,
-                        message,
-                        "stream failed"
-                    );
+                    let (subscription, error) = (&self.open.subscription, error::describe(&status));
+                    tracing::warn!(subscription, error, "stream failed");
                     error::retry_after(&status)
                 }
                 Ended::Violated(how) => {

@@ -201,8 +201,7 @@ impl<S: Source> Watcher<S> {
         let asked = match status {
             Some(status) if !error::is_transient(&status) => return Err(status.into()),
             Some(status) => {
-                let (code, message) = (status.code(), status.message());
-                tracing::warn!(?code, message, "watch failed");
+                tracing::warn!(error = error::describe(&status), "watch failed");
                 error::retry_after(&status)
             }
             None => None,

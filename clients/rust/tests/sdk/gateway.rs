@@ -1,6 +1,6 @@
 //! A gateway that does only what a test has it do. Each stream that the SDK opens is handed to the test,
-//! which reads what the SDK says and says what it likes. There is no network: with a paused clock, time
-//! moves only when nobody has anything to do.
+//! which reads what the SDK says and says what it likes. Mostly there is no network: with a paused clock,
+//! time moves only when nobody has anything to do.
 
 use std::{
     sync::{
@@ -10,13 +10,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures::Stream;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::DuplexStream,
+    io::{AsyncRead, AsyncWrite, DuplexStream},
+    net::TcpListener,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     time::Instant,
 };
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tollgate_client::{
     AckStatus, Client, Event,
     proto::{
@@ -27,7 +29,7 @@ use tollgate_client::{
 };
 use tonic::{
     Request, Response, Status, Streaming,
-    transport::{Endpoint, Server},
+    transport::{Endpoint, Server, ServerTlsConfig, server::Connected},
 };
 
 /// The stubs of the server, over the messages of the client.
@@ -56,25 +58,44 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// In memory.
     pub fn start() -> Self {
-        let (consume_sender, consumes) = mpsc::unbounded_channel();
-        let (event_sender, event_watches) = mpsc::unbounded_channel();
-        let (payment_sender, payment_watches) = mpsc::unbounded_channel();
         let (connection_sender, connections) = mpsc::unbounded_channel();
-        let clock = Clock { time: SystemTime::now() - CLOCK_SKEW, at: Instant::now() };
-        let server = Server::builder()
-            .add_service(SubscriptionServiceServer::new(Fake { streams: consume_sender, clock }))
-            .add_service(EventServiceServer::new(Fake { streams: event_sender, clock }))
-            .add_service(PaymentServiceServer::new(Fake { streams: payment_sender, clock }))
-            .serve_with_incoming(UnboundedReceiverStream::new(connections));
-        tokio::spawn(server);
-
         let refusals = Arc::new(AtomicUsize::new(0));
         let connector = connector(connection_sender, Arc::clone(&refusals));
         let channel = Endpoint::from_static("http://gateway").connect_with_connector_lazy(
             tower::service_fn(move |_: tonic::transport::Uri| std::future::ready(connector())),
         );
         let client = Client::from_channel(channel, Some("token")).unwrap();
+        let incoming = UnboundedReceiverStream::new(connections);
+        Self::serve(Server::builder(), incoming, client, refusals)
+    }
+
+    /// On a loopback port, for clients that prove themselves.
+    pub fn listen(listener: TcpListener, tls: ServerTlsConfig, client: Client) -> Self {
+        let server = Server::builder().tls_config(tls).unwrap();
+        Self::serve(server, TcpListenerStream::new(listener), client, Arc::default())
+    }
+
+    fn serve<S>(
+        mut server: Server,
+        incoming: impl Stream<Item = std::io::Result<S>> + Send + 'static,
+        client: Client,
+        refusals: Arc<AtomicUsize>,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        S::ConnectInfo: Clone + Send + Sync + 'static,
+    {
+        let (consume_sender, consumes) = mpsc::unbounded_channel();
+        let (event_sender, event_watches) = mpsc::unbounded_channel();
+        let (payment_sender, payment_watches) = mpsc::unbounded_channel();
+        let clock = Clock { time: SystemTime::now() - CLOCK_SKEW, at: Instant::now() };
+        let router = server
+            .add_service(SubscriptionServiceServer::new(Fake { streams: consume_sender, clock }))
+            .add_service(EventServiceServer::new(Fake { streams: event_sender, clock }))
+            .add_service(PaymentServiceServer::new(Fake { streams: payment_sender, clock }));
+        tokio::spawn(router.serve_with_incoming(incoming));
         Self { client, consumes, event_watches, payment_watches, refusals }
     }
 

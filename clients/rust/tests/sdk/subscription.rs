@@ -62,16 +62,16 @@ async fn streams_that_break_again_and_again_lose_nothing() {
     let mut subscription = gateway.client.subscription("crm").open();
     let consumer = tokio::spawn(async move {
         let mut disconnected = 0;
-        while let Some(delivery) = subscription.next().await {
-            match delivery.unwrap().ack().await {
-                Ok(status) => assert_eq!(status, AckStatus::Applied),
-                Err(error) => {
-                    assert!(matches!(error, Error::Disconnected), "{error}");
-                    disconnected += 1;
-                }
+        loop {
+            match subscription.next().await.unwrap() {
+                Ok(delivery) => match delivery.ack().await {
+                    Ok(status) => assert_eq!(status, AckStatus::Applied),
+                    Err(Error::Disconnected) => disconnected += 1,
+                    Err(error) => panic!("{error}"),
+                },
+                Err(error) => return (error, disconnected),
             }
         }
-        disconnected
     });
 
     let mut acked = BTreeSet::new();
@@ -99,9 +99,9 @@ async fn streams_that_break_again_and_again_lose_nothing() {
     assert_eq!(acked, (1..=EVENTS).collect());
 
     gateway.consume().await.fail(Status::not_found("gone")).await;
-    let ended = consumer.await;
-    assert!(ended.is_err(), "the last item is the error, which the consumer unwraps");
-    assert!(streams > 10);
+    let (error, disconnected) = consumer.await.unwrap();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    assert!(streams > 10 && disconnected > 10, "{streams} streams, {disconnected} disconnected");
 }
 
 #[tokio::test(start_paused = true)]
