@@ -35,10 +35,11 @@ pub enum Due {
 }
 
 impl Life {
-    /// Of a stream that begins now. The first heartbeat is due at once.
+    /// Of a stream that begins now, with a heartbeat of its own making.
     pub fn new(context: &Context, identity: Identity) -> Life {
         let share = 1.0 - AGE_JITTER * rand::rng().random::<f64>();
-        let mut heartbeats = tokio::time::interval(context.settings.heartbeat);
+        let period = context.settings.heartbeat;
+        let mut heartbeats = tokio::time::interval_at(Instant::now() + period, period);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Life {
             identity,

@@ -3,3 +3,4 @@
 mod flow;
 mod gateway;
 mod tidy;
+mod vectors;

@@ -16,7 +16,7 @@ use super::{
     MAX_CONSUMER_BYTES, ack_ids, no_longer, results, settle_acks, settle_extensions, settle_nacks,
 };
 use crate::delivery::{
-    AckStatus, Budget, Consumer, ConsumerOptions, Delivery, EndReason, Message, Settle,
+    AckStatus, Budget, Consumer, ConsumerOptions, Delivery, EndReason, Message, Settle, Snapshot,
 };
 use crate::grpc::auth::Identity;
 use crate::grpc::status::{from_ingest, invalid, unavailable};
@@ -59,6 +59,7 @@ struct State {
     inbound_open: bool,
     stopping: bool,
     ends_by: Option<Instant>,
+    begun: bool,
     over: bool,
 }
 
@@ -104,6 +105,7 @@ pub(super) async fn open(
         inbound_open: true,
         stopping: false,
         ends_by: None,
+        begun: false,
         over: false,
     };
     Ok(Box::pin(stream::unfold(state, |mut state| async move {
@@ -174,6 +176,11 @@ async fn begin_settling(delivery: &Delivery, subscription: &str, settles: Vec<Se
 
 impl State {
     async fn next(&mut self) -> Option<Result<Out, Status>> {
+        if !self.begun {
+            self.begun = true;
+            let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+            return Some(Ok(self.heartbeat(&snapshot)));
+        }
         while !self.over {
             if self.ends_by.is_none()
                 && let Some(message) = self.consumer.try_next()
@@ -218,9 +225,8 @@ impl State {
                 due = self.life.due(), if ends_by.is_none() => match due {
                     Due::End(reason) => return Some(Ok(self.end(reason, self.position))),
                     Due::Heartbeat => {
-                        let Ok((snapshot, _)) = self.consumer.snapshot().await else { continue };
-                        self.position = snapshot.position;
-                        return Some(Ok(Out::Heartbeat(heartbeat(&self.context, &snapshot))));
+                        let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+                        return Some(Ok(self.heartbeat(&snapshot)));
                     }
                 }
             }
@@ -249,6 +255,11 @@ impl State {
                 Err(unavailable("SUBSCRIPTION_UNAVAILABLE", "the subscription is not served now"))
             }
         }
+    }
+
+    fn heartbeat(&mut self, snapshot: &Snapshot) -> Out {
+        self.position = snapshot.position;
+        Out::Heartbeat(heartbeat(&self.context, snapshot))
     }
 
     fn out(&mut self, message: Message) -> Out {

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{MAX_CONSUMER_BYTES, name, no_longer};
 use crate::delivery::{
-    Budget, Consumer, ConsumerOptions, EndReason, Handed, Message, Settings, Spec, Start,
+    Budget, Consumer, ConsumerOptions, EndReason, Handed, Message, Settings, Snapshot, Spec, Start,
 };
 use crate::grpc::auth::{Identity, Scope};
 use crate::grpc::status::{from_delivery, invalid};
@@ -24,6 +24,7 @@ struct State {
     consumer: Consumer,
     life: Life,
     position: Sequence,
+    begun: bool,
     over: bool,
 }
 
@@ -55,6 +56,7 @@ pub(super) async fn open(
         life: Life::new(context, identity),
         consumer,
         position: Sequence(0),
+        begun: false,
         over: false,
     };
     Ok(Box::pin(stream::unfold(state, |mut state| async move {
@@ -123,6 +125,11 @@ impl State {
         if self.over {
             return None;
         }
+        if !self.begun {
+            self.begun = true;
+            let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+            return Some(self.heartbeat(&snapshot));
+        }
         if let Some(message) = self.consumer.try_next() {
             return Some(self.out(message));
         }
@@ -134,13 +141,17 @@ impl State {
                 due = self.life.due() => match due {
                     Due::End(reason) => return Some(self.end(reason, self.position)),
                     Due::Heartbeat => {
-                        let Ok((snapshot, _)) = self.consumer.snapshot().await else { continue };
-                        self.position = snapshot.position;
-                        return Some(Out::Heartbeat(heartbeat(&self.context, &snapshot)));
+                        let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+                        return Some(self.heartbeat(&snapshot));
                     }
                 }
             }
         }
+    }
+
+    fn heartbeat(&mut self, snapshot: &Snapshot) -> Out {
+        self.position = snapshot.position;
+        Out::Heartbeat(heartbeat(&self.context, snapshot))
     }
 
     fn out(&mut self, message: Message) -> Out {
