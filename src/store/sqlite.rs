@@ -3,14 +3,15 @@
 //! by `maintain`, never on the way of a commit. It must never write on a second connection, and never
 //! acknowledge what is not fsynced.
 //!
-//! What it stores, and why so: `migrations/sqlite`. The SQL stands with what it is about: `writer` for all
-//! that a commit writes, `log`, `receipts`, `positions`, `subscriptions` and `tokens` for the rest.
+//! What it stores, and why so: `migrations/sqlite`. The SQL stands with what it is about: `statements` for
+//! all that a commit writes, `log`, `receipts`, `positions`, `subscriptions` and `tokens` for the rest.
 
 mod block;
 mod connect;
 mod log;
 mod positions;
 mod receipts;
+mod statements;
 mod subscriptions;
 mod tokens;
 mod writer;

@@ -2,5 +2,6 @@
 
 mod flow;
 mod gateway;
+mod store;
 mod tidy;
 mod vectors;

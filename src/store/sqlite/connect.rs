@@ -71,7 +71,8 @@ pub async fn writer(path: &Path, options: SqliteOptions) -> Result<SqliteConnect
     }
     let mut connection = connect.connect().await?;
     check_version(&mut connection).await?;
-    migrator().run(&mut connection).await?;
+    // Not `run`: it is generic over what gives a connection, and its future is not known to be `Send`.
+    migrator().run_direct(None, &mut connection, false).await?;
     Ok(connection)
 }
 

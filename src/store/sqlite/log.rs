@@ -60,11 +60,13 @@ pub async fn events(
                 continue;
             }
             bytes += event.logged.encoded.len();
-            let too_many_bytes = bytes > max_bytes && !events.is_empty();
-            if events.len() == max_events || too_many_bytes {
+            if bytes > max_bytes && !events.is_empty() {
                 return Ok(events);
             }
             events.push(event.logged);
+            if events.len() == max_events || bytes >= max_bytes {
+                return Ok(events);
+            }
         }
     }
     Ok(events)
@@ -92,9 +94,6 @@ pub async fn chain(
             if event.logged.sequence <= after {
                 continue;
             }
-            if entries.len() == max_events {
-                return Ok(entries);
-            }
             let salt = match &salts {
                 Some(salts) => salt_at(salts, at).ok_or_else(|| {
                     Error::Damaged(format!(
@@ -106,6 +105,9 @@ pub async fn chain(
             };
             let StoredEvent { logged, commitment, hash } = event;
             entries.push(ChainEntry { logged, commitment, hash, salt });
+            if entries.len() == max_events {
+                return Ok(entries);
+            }
         }
     }
     Ok(entries)
