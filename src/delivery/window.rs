@@ -64,6 +64,28 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a lease may keep its lane's queued events in a full window while others could go out.
 pub const SLOW_LEASE: Duration = Duration::from_secs(1);
 
+/// The bounds that a window keeps; the constants above, but in tests that must reach them soon.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    held: usize,
+    resting: usize,
+    replays: usize,
+    read_ahead: usize,
+    queued_per_lane: usize,
+    done_ranges: usize,
+    ended: usize,
+}
+
+const LIMITS: Limits = Limits {
+    held: MAX_HELD_IN_MEMORY,
+    resting: MAX_RESTING_IN_MEMORY,
+    replays: MAX_REPLAYS_IN_MEMORY,
+    read_ahead: READ_AHEAD,
+    queued_per_lane: MAX_QUEUED_PER_LANE,
+    done_ranges: MAX_DONE_RANGES,
+    ended: MAX_ENDED_REMEMBERED,
+};
+
 /// The time, by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -222,6 +244,7 @@ pub struct MustLookUp;
 #[derive(Debug)]
 pub struct Window {
     settings: Settings,
+    limits: Limits,
     /// The latest time that any call told.
     now: Now,
 
@@ -244,7 +267,7 @@ pub struct Window {
     unloaded: usize,
     /// Where the held lanes begin that are not in memory.
     mark: Mark,
-    /// Lanes whose rows the last lookup asked for.
+    /// Lanes that were looked up: those that are not in memory have no row.
     known: HashSet<SubjectId>,
     /// Numbers the questions of `lanes_to_resolve`.
     questions: u64,
@@ -270,6 +293,7 @@ impl Window {
         let recovered_to = position.done.last().map_or(position.cursor, |range| range.1);
         let mut window = Window {
             settings,
+            limits: LIMITS,
             now,
             scanned: position.cursor,
             recovered: position.done.into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lane::{Use, Waiting, remember};
 use super::leases::Failure;
-use super::{Freed, MAX_REPLAYS_IN_MEMORY, MustLookUp, NackKind, Now, Window};
+use super::{Freed, MustLookUp, NackKind, Now, Window};
 use crate::model::{Sequence, SubjectId};
 use crate::store::{Attempt, DeadLetterRow};
 
@@ -27,6 +27,9 @@ impl Window {
         if self.must_look_up(row.subject) {
             return Err(MustLookUp);
         }
+        if self.changes.removes_dead_letter(row.sequence) {
+            return Ok(());
+        }
         if !row.replaying {
             row.replaying = true;
             self.changes.put_dead_letter(row.clone());
@@ -42,7 +45,7 @@ impl Window {
 
     /// Whether dead letters that are replayed should be read from the store now, and after which.
     pub fn wants_replays(&self) -> Option<Sequence> {
-        self.replays_after.filter(|_| self.replays < MAX_REPLAYS_IN_MEMORY / 2)
+        self.replays_after.filter(|_| self.replays < self.limits.replays.div_ceil(2))
     }
 
     /// Takes dead letters in sequence, as `wants_replays` asked for them; `more` tells whether the store
@@ -89,13 +92,17 @@ impl Window {
     /// A lane's next event becomes a dead letter, and the lane goes on after it.
     pub(super) fn bury(&mut self, id: SubjectId, sequence: Sequence, reason: &str) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
+        // After a seek it may have been one before, and its replay be waiting.
+        let before = lane.replays.len();
+        lane.replays.retain(|replay| replay.event.sequence != sequence);
+        self.replays -= before - lane.replays.len();
         self.changes.put_dead_letter(DeadLetterRow {
             sequence,
             subject: id,
             reason: reason.to_owned(),
             history: std::mem::take(&mut lane.history),
             dead_at: self.now.wall,
-            replaying: lane.replays.iter().any(|replay| replay.event.sequence == sequence),
+            replaying: false,
         });
         if self.settings.ordered {
             lane.gaps = lane.gaps.saturating_add(1);
@@ -106,7 +113,9 @@ impl Window {
 
     /// A dead letter is handled or discarded: it closes a gap of its lane.
     pub(super) fn replay_acked(&mut self, id: SubjectId, sequence: Sequence) {
-        self.changes.remove_dead_letter(sequence);
+        if !self.changes.remove_dead_letter(sequence) {
+            return;
+        }
         let Some(lane) = self.lanes.get_mut(id) else { return };
         let before = lane.replays.len();
         lane.replays.retain(|replay| replay.event.sequence != sequence);
@@ -157,7 +166,7 @@ impl Window {
         let place =
             lane.replays.binary_search_by_key(&row.sequence, |replay| replay.event.sequence);
         if let Err(index) = place {
-            if self.replays < MAX_REPLAYS_IN_MEMORY {
+            if self.replays < self.limits.replays {
                 let event = Waiting { sequence: row.sequence, bytes: 0, received_at: None };
                 let due = self.now.monotonic;
                 lane.replays

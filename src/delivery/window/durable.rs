@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::lane::Lane;
-use super::{MAX_DONE_RANGES, Now, Window};
+use super::{Now, Window};
 use crate::model::{Sequence, SubjectId};
 use crate::store::{AckRecord, DeadLetterRow, Position, PositionUpdate, SubscriptionId};
 
@@ -100,10 +100,10 @@ impl Window {
     fn bounded_done_ranges(&mut self) -> Vec<(Sequence, Sequence)> {
         loop {
             let done = self.done_ranges();
-            if done.len() <= MAX_DONE_RANGES || self.pending.is_empty() {
+            if done.len() <= self.limits.done_ranges || self.pending.is_empty() {
                 return done;
             }
-            for _ in MAX_DONE_RANGES..done.len() {
+            for _ in self.limits.done_ranges..done.len() {
                 let Some(lane) = self.pending.first_key_value().map(|(_, lane)| *lane) else {
                     break;
                 };
@@ -161,11 +161,16 @@ impl Changes {
         self.dead_letters.insert(row.sequence, row);
     }
 
-    /// A dead letter is to be forgotten.
-    pub fn remove_dead_letter(&mut self, sequence: Sequence) {
+    /// A dead letter is to be forgotten; false if it was told before.
+    pub fn remove_dead_letter(&mut self, sequence: Sequence) -> bool {
         self.changed = true;
         self.dead_letters.remove(&sequence);
-        self.dead_letters_removed.insert(sequence);
+        self.dead_letters_removed.insert(sequence)
+    }
+
+    /// Whether the store does not know yet that a dead letter is to be forgotten.
+    pub fn removes_dead_letter(&self, sequence: Sequence) -> bool {
+        self.dead_letters_removed.contains(&sequence)
     }
 
     /// All lanes are forgotten, in the store too.

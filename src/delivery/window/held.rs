@@ -8,9 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::lane::{Hold, Next, Waiting};
-use super::{Found, MAX_HELD_IN_MEMORY, MAX_QUEUED_PER_LANE, MAX_RESTING_IN_MEMORY, Now, Window};
+use super::{Found, Now, Window};
 use crate::model::{Sequence, SubjectId};
 use crate::store::LaneRow;
+
+/// Past how many lanes that were looked up all are forgotten, to be looked up again.
+const MAX_KNOWN: usize = 10_000;
 
 /// Where the held lanes begin that are not in memory, in the store's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +66,7 @@ impl Window {
     }
 
     /// Takes the store's rows of the lanes that were looked up: those of `asked` without a row have
-    /// none. It holds for the events and dead letters that are told next. The rows must have been read
-    /// after the last call of `committed`.
+    /// none. The rows must have been read after the last call of `committed`.
     pub fn looked_up(
         &mut self,
         now: Now,
@@ -72,7 +74,10 @@ impl Window {
         rows: Vec<LaneRow>,
     ) {
         self.tick(now);
-        self.known = asked.into_iter().collect();
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.extend(asked);
         for row in rows {
             self.learn(row);
         }
@@ -112,7 +117,7 @@ impl Window {
         let mut next: VecDeque<Waiting> = found
             .iter()
             .filter(|found| (lookup.from..=lookup.through).contains(&found.sequence))
-            .take(MAX_QUEUED_PER_LANE)
+            .take(self.limits.queued_per_lane)
             .map(|found| Waiting::from(*found))
             .collect();
         if next.is_empty() {
@@ -153,8 +158,8 @@ impl Window {
 
     /// Forgets lanes that memory has no room for.
     pub(super) fn forget(&mut self) {
-        let (held, first) = self.lanes.forget_held(MAX_HELD_IN_MEMORY);
-        let resting = self.lanes.forget_resting(MAX_RESTING_IN_MEMORY);
+        let (held, first) = self.lanes.forget_held(self.limits.held);
+        let resting = self.lanes.forget_resting(self.limits.resting);
         if held + resting > 0 {
             self.unloaded += held + resting;
             self.known.clear();
@@ -184,7 +189,7 @@ impl Window {
             Mark::After(_) | Mark::AllLoaded => return None,
         };
         let is_due = after.is_none_or(|(due_at, _)| due_at <= self.now.wall);
-        let is_wanted = self.lanes.held_len() < MAX_HELD_IN_MEMORY / 2
+        let is_wanted = self.lanes.held_len() < self.limits.held / 2
             || (is_due && self.lanes.last_forgettable().is_some_and(|due| due > self.now.wall));
         is_wanted.then_some(after)
     }

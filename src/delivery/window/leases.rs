@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::lane::{Hold, Next, Use, Waiting, remember};
 use super::{
-    AckNote, ConsumerId, Freed, LeaseId, Leased, MAX_ENDED_REMEMBERED, MAX_RETRY_AFTER, Nack,
-    NackKind, Now, Settings, Settled, THROTTLED_WAIT, Verdict, Window,
+    AckNote, ConsumerId, Freed, LeaseId, Leased, MAX_RETRY_AFTER, Nack, NackKind, Now, Settings,
+    Settled, THROTTLED_WAIT, Verdict, Window,
 };
 use crate::model::{Sequence, SubjectId};
 use crate::store::AckRecord;
@@ -115,7 +115,7 @@ impl Window {
         let Some(lease) = self.end_current(sequence, lease) else {
             return self.ended_before(sequence, lease, Ended::Acked);
         };
-        self.recent.add(sequence, lease.id, Ended::Acked);
+        self.recent.add(sequence, lease.id, Ended::Acked, self.limits.ended);
         if let Some(AckNote { external_ref, outcome }) = note {
             let acked_at = self.now.wall;
             self.changes.acked.push(AckRecord { sequence, external_ref, outcome, acked_at });
@@ -143,7 +143,7 @@ impl Window {
         let Some(lease) = self.end_current(sequence, lease) else {
             return self.ended_before(sequence, lease, Ended::Nacked);
         };
-        self.recent.add(sequence, lease.id, Ended::Nacked);
+        self.recent.add(sequence, lease.id, Ended::Nacked, self.limits.ended);
         let wait = nack.retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));
         let failure = Failure { kind: nack.kind, reason: &nack.reason, wait, jitter };
         self.failed(&lease, &failure);
@@ -401,8 +401,8 @@ impl Failure<'_> {
 }
 
 impl Recent {
-    fn add(&mut self, sequence: Sequence, lease: LeaseId, ended: Ended) {
-        if self.order.len() >= MAX_ENDED_REMEMBERED
+    fn add(&mut self, sequence: Sequence, lease: LeaseId, ended: Ended, max: usize) {
+        if self.order.len() >= max
             && let Some(oldest) = self.order.pop_front()
         {
             self.ended.remove(&oldest);

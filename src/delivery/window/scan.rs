@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::held::Mark;
 use super::lane::{Hold, Next, Use, Waiting};
-use super::{Freed, MAX_QUEUED_PER_LANE, MustLookUp, Now, READ_AHEAD, SLOW_LEASE, Scanned, Window};
+use super::{Freed, MustLookUp, Now, SLOW_LEASE, Scanned, Window};
 use crate::model::{Sequence, SubjectId};
 
 /// How often at most a full window is searched for slow leases.
@@ -35,7 +35,7 @@ impl Window {
         }
         let free = self.capacity().saturating_sub(self.pending.len());
         // What a restart meets again was in memory before, so it always fits.
-        if self.scanned < self.recovered_to { free.max(READ_AHEAD) } else { free }
+        if self.scanned < self.recovered_to { free.max(self.limits.read_ahead) } else { free }
     }
 
     /// Whether the lane's row may be in the store and not in memory: ask the store for it, and tell by
@@ -134,7 +134,7 @@ impl Window {
             lane.paid = None;
         }
         lane.paid = event.paid.or(lane.paid);
-        if lane.held.is_none() && lane.queue.len() >= MAX_QUEUED_PER_LANE {
+        if lane.held.is_none() && lane.queue.len() >= self.limits.queued_per_lane {
             self.spill(event.lane);
         }
         let lane = self.lanes.entry(event.lane);
@@ -174,7 +174,7 @@ impl Window {
     }
 
     fn capacity(&self) -> usize {
-        self.settings.max_outstanding.saturating_add(READ_AHEAD)
+        self.settings.max_outstanding.saturating_add(self.limits.read_ahead)
     }
 
     /// Whether the window is full of events that wait for leased ones of their lanes, while consumers
