@@ -5,8 +5,12 @@ pub mod connection;
 pub mod filter_options;
 pub mod init;
 pub mod output;
+pub mod send;
 pub mod serve;
+pub mod store;
 pub mod tail;
+pub mod token;
+pub mod verify;
 pub mod wire_json;
 pub mod wire_text;
 
@@ -38,6 +42,9 @@ enum Command {
     Serve(serve::Args),
     Init(init::Args),
     Tail(tail::Args),
+    Send(send::Args),
+    Verify(verify::Args),
+    Token(token::Args),
 }
 
 impl Cli {
@@ -47,6 +54,9 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Init(args) => init::run(args),
             Command::Tail(args) => tail::run(args),
+            Command::Send(args) => send::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Token(args) => token::run(args),
         };
         // Whoever reads the output may stop reading: `tollgate tail | head`.
         result.or_else(|error| match error.downcast_ref::<io::Error>() {
