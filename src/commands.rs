@@ -2,12 +2,15 @@
 //! talk to people; what the gateway does and promises lives in the modules.
 
 pub mod connection;
+pub mod dead_letters;
 pub mod filter_options;
 pub mod init;
 pub mod output;
+pub mod receipts;
 pub mod send;
 pub mod serve;
 pub mod store;
+pub mod subscriptions;
 pub mod tail;
 pub mod token;
 pub mod verify;
@@ -43,6 +46,9 @@ enum Command {
     Init(init::Args),
     Tail(tail::Args),
     Send(send::Args),
+    Subscriptions(subscriptions::Args),
+    DeadLetters(dead_letters::Args),
+    Receipts(receipts::Args),
     Verify(verify::Args),
     Token(token::Args),
 }
@@ -55,6 +61,9 @@ impl Cli {
             Command::Init(args) => init::run(args),
             Command::Tail(args) => tail::run(args),
             Command::Send(args) => send::run(args),
+            Command::Subscriptions(args) => subscriptions::run(args),
+            Command::DeadLetters(args) => dead_letters::run(args),
+            Command::Receipts(args) => receipts::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Token(args) => token::run(args),
         };

@@ -56,7 +56,7 @@ impl Connection {
     fn explain(&self, error: Error) -> anyhow::Error {
         let hint = match &error {
             Error::Connect(_) => {
-                format!("no gateway answers at {}; is `tollgate serve` running?", self.address)
+                format!("no gateway answers at {} (is `tollgate serve` running?)", self.address)
             }
             Error::NoCertificateAuthority => {
                 "--ca FILE must name the authority of the gateway's certificate".to_owned()
@@ -75,8 +75,8 @@ pub fn refused(error: impl Into<Error>) -> anyhow::Error {
     let error = error.into();
     let hint = match &error {
         Error::Unauthenticated { .. } => {
-            "the gateway wants a token: --token or TOLLGATE_TOKEN; `tollgate token create --offline` \
-             makes the first one"
+            "the gateway wants a token (--token or TOLLGATE_TOKEN; `tollgate token create --offline` \
+             makes the first one)"
         }
         Error::PermissionDenied { .. } => "this token may not do that",
         _ => return error.into(),

@@ -119,7 +119,7 @@ impl Poster {
         let url = format!("{}{}", self.base_url, request.path);
         let post = self.client.request(request.method, &url).headers(request.headers);
         let answer = post.body(request.body).send().await.with_context(|| {
-            format!("no gateway answers at {}; is `tollgate serve` running?", self.base_url)
+            format!("no gateway answers at {} (is `tollgate serve` running?)", self.base_url)
         })?;
         let status = answer.status().as_u16();
         let body = answer.text().await.context("the answer broke off")?;
