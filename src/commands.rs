@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod dead_letters;
+pub mod demo;
 pub mod filter_options;
 pub mod init;
 pub mod output;
@@ -43,6 +44,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::Args),
+    Demo(demo::Args),
     Init(init::Args),
     Tail(tail::Args),
     Send(send::Args),
@@ -58,6 +60,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         let result = match self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Demo(args) => demo::run(args),
             Command::Init(args) => init::run(args),
             Command::Tail(args) => tail::run(args),
             Command::Send(args) => send::run(args),
@@ -89,7 +92,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_fits_together() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+    fn every_command_says_what_it_does_and_shows_an_example() {
+        let cli = <Cli as clap::CommandFactory>::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no summary");
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("  tollgate {name}")), "{name} has no example: {help}");
+            for action in command.get_subcommands() {
+                assert!(
+                    action.get_about().is_some(),
+                    "{name} {} has no summary",
+                    action.get_name()
+                );
+            }
+        }
     }
 }

@@ -82,7 +82,13 @@ const TEMPLATE: &str = r#"# The configuration of a Tollgate gateway: `tollgate s
 "#;
 
 /// Write a commented configuration file.
+///
+/// It shows every key with its default and what it is for, and an example endpoint of each provider.
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  tollgate init
+  tollgate init /etc/tollgate/tollgate.toml")]
 pub struct Args {
     /// Where to.
     #[arg(default_value = "tollgate.toml")]

@@ -1,6 +1,7 @@
 //! `tollgate serve`: the gateway. This is the composition root: here, and only here, the modules are
 //! wired together, and here the order of a clean stop is decided.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -30,7 +31,16 @@ const SECONDS: &[f64] = &[
 const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// Run the gateway.
+///
+/// Providers post webhooks to http.listen, subscribers call grpc.listen, monitoring asks admin.listen. It
+/// runs until SIGTERM or Ctrl-C, which drain it; SIGHUP takes up changed endpoints, secrets and tokens.
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  tollgate serve
+  tollgate serve --config /etc/tollgate/tollgate.toml
+  One key from the environment instead of the file:
+    TOLLGATE_GRPC__LISTEN=127.0.0.1:6000 tollgate serve")]
 pub struct Args {
     /// The configuration; `tollgate init` writes a commented one.
     #[arg(long, short, default_value = "tollgate.toml", env = "TOLLGATE_CONFIG")]
@@ -75,8 +85,9 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     if config.endpoints.is_empty() {
         tracing::warn!("no endpoints are configured: every webhook will be answered 404");
     }
+    let (http, grpc, admin) = listeners.addresses()?;
     let gateway = Gateway::start(config, listeners, Arc::new(Timestamp::now)).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %http, %grpc, %admin, "ready");
     wait_for_stop(path, &gateway).await?;
     tracing::info!("draining");
     gateway.stop().await
@@ -115,6 +126,11 @@ impl Listeners {
             grpc: bind("grpc.listen", config.grpc.listen).await?,
             admin: bind("admin.listen", config.admin.listen).await?,
         })
+    }
+
+    /// Where they listen, for webhooks, gRPC and monitoring: a configured port 0 is another one by now.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr, SocketAddr)> {
+        Ok((self.http.local_addr()?, self.grpc.local_addr()?, self.admin.local_addr()?))
     }
 }
 

@@ -72,7 +72,7 @@ pub fn change(event: &Event) -> String {
         return String::new();
     };
     if *superseded {
-        return format!("came late with {}: stays {current}", reported(event));
+        return format!("late {}: stays {current}", reported(event));
     }
     match previous.as_str() {
         "" => format!("begins {current}"),
@@ -97,15 +97,18 @@ pub fn event_line(event: &Event) -> String {
     )
 }
 
-/// What waits, in a few words: `3 events of 2 payments, 12.50 EUR`.
+/// What waits, in a few words: `3 events of 2 subjects, 12.50 EUR`.
 pub fn backlog(backlog: Option<&Backlog>) -> String {
     let Some(backlog) = backlog.filter(|backlog| backlog.events > 0) else {
         return "nothing waits".to_owned();
     };
     let about = if backlog.exact { "" } else { "about " };
     let events = super::output::counted(backlog.events, "event");
-    let subjects = super::output::counted(backlog.subjects, "subject");
-    let mut text = format!("{about}{events} of {subjects}");
+    let mut text = format!("{about}{events}");
+    if backlog.subjects > 0 {
+        text.push_str(" of ");
+        text.push_str(&super::output::counted(backlog.subjects, "subject"));
+    }
     for amount in &backlog.amounts {
         text.push_str(", ");
         text.push_str(&money(amount));
@@ -147,7 +150,7 @@ mod tests {
             .map(|(previous, late)| change(&event(previous, "PAID", late)));
         assert_eq!(
             shown,
-            ["begins PAID", "PENDING -> PAID", "still PAID", "came late with PENDING: stays PAID"]
+            ["begins PAID", "PENDING -> PAID", "still PAID", "late PENDING: stays PAID"]
         );
         let line = event_line(&event("PENDING", "PAID", false));
         for part in ["7", "PAID", "12.50 EUR", "payments/stripe/main/pi_1"] {

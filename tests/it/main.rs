@@ -1,5 +1,6 @@
 //! The integration tests, linked once: the module list only.
 
+mod commands;
 mod flow;
 mod gateway;
 mod store;
