@@ -357,7 +357,11 @@ async fn refresh(delivery: &Delivery) {
 fn start_log(config: &Config) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Told on the same stream, a failure to write would panic in whatever is being served.
+        .log_internal_errors(false);
     // A logger that is set already, as in tests, stays.
     let _ = match config.log.format {
         LogFormat::Pretty => log.try_init(),
