@@ -43,7 +43,7 @@ enum Action {
     /// Show one with its filter, settings and backlog
     Get(Name),
     /// Make one
-    Create(Create),
+    Create(Box<Create>),
     /// Remove one with its position and dead letters; its streams end
     Delete(Name),
     /// Stop deliveries; acks are still taken
@@ -110,7 +110,7 @@ async fn act(args: Args) -> anyhow::Result<()> {
             let got = client.subscriptions().get_subscription(request).await;
             got.map_err(refused)?.into_inner().subscription
         }
-        Action::Create(create) => self::create(&client, create).await?,
+        Action::Create(create) => self::create(&client, *create).await?,
         Action::Pause(Name { subscription }) => {
             let request = PauseSubscriptionRequest { subscription };
             let paused = client.subscriptions().pause_subscription(request).await;
