@@ -247,7 +247,7 @@ fn redact_body(body: Bytes, members: &[&str]) -> Bytes {
     let mut at = 0;
     while let Some((start, end)) = next_secret(text, at, members) {
         redacted.push_str(&text[copied..start]);
-        redacted.push_str(&digest_text(text[start..end].as_bytes()));
+        redacted.push_str(&digest_text(&text.as_bytes()[start..end]));
         copied = end;
         at = end;
     }

@@ -3,6 +3,7 @@
 //! the writer before anybody is told. One commit is under way at a time; acks that arrive meanwhile go
 //! with the next.
 
+mod attached;
 mod hand_out;
 mod settle;
 
@@ -15,7 +16,6 @@ use jiff::Timestamp;
 use lru::LruCache;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::budget::Budget;
 use super::consumer::{Attachment, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
 use super::window::{Backlog, ConsumerId, Nack, Now, Window};
@@ -24,6 +24,7 @@ use crate::ingest;
 use crate::model::{Sequence, SubjectId};
 use crate::store::{self, Logged, StoredSubscription, SubscriptionId};
 
+use attached::Attached;
 pub use settle::AckStatus;
 use settle::Commits;
 
@@ -114,22 +115,6 @@ pub enum Command {
     Discard { which: Option<Vec<Sequence>>, reply: oneshot::Sender<Result<i64, Error>> },
     /// It ends.
     Stop { reason: EndReason, reply: oneshot::Sender<()> },
-}
-
-/// A consumer as the task sees it.
-struct Attached {
-    name: String,
-    messages: mpsc::Sender<Message>,
-    max_outstanding: usize,
-    max_outstanding_bytes: usize,
-    outstanding: usize,
-    outstanding_bytes: usize,
-    credit: Option<usize>,
-    quiet: bool,
-    auto_ack: bool,
-    release_on_detach: bool,
-    budget: Budget,
-    caught_up: bool,
 }
 
 struct Task {
@@ -295,28 +280,10 @@ impl Task {
     }
 
     fn attach(&mut self, options: ConsumerOptions, reply: oneshot::Sender<Attachment>) {
-        let settings = &self.spec.settings;
         let id = ConsumerId(self.next_consumer);
         self.next_consumer += 1;
         let (sender, messages) = mpsc::channel(MAX_STREAM_MESSAGES);
-        let within = |asked: Option<usize>, limit: usize| asked.unwrap_or(limit).clamp(1, limit);
-        let attached = Attached {
-            name: options.name,
-            messages: sender,
-            max_outstanding: within(options.max_outstanding, settings.max_outstanding),
-            max_outstanding_bytes: within(
-                options.max_outstanding_bytes,
-                settings.max_outstanding_bytes,
-            ),
-            outstanding: 0,
-            outstanding_bytes: 0,
-            credit: options.manual_credit.then_some(0),
-            quiet: false,
-            auto_ack: options.auto_ack,
-            release_on_detach: options.release_on_detach,
-            budget: options.budget,
-            caught_up: false,
-        };
+        let attached = Attached::new(options, &self.spec.settings, sender);
         if self.stopped.is_none() && reply.send(Attachment { id, messages }).is_ok() {
             self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
@@ -406,24 +373,4 @@ impl Task {
 
 fn now_of(shared: &Shared) -> Now {
     Now { monotonic: shared.started.elapsed(), wall: (shared.clock)() }
-}
-
-impl Attached {
-    /// Whether it may be handed another event now.
-    fn may_take(&self) -> bool {
-        !self.quiet
-            && self.outstanding < self.max_outstanding
-            && self.outstanding_bytes < self.max_outstanding_bytes
-            && self.credit != Some(0)
-            && self.messages.capacity() > 1
-            && self.budget.left() > 0
-    }
-
-    /// The largest event that it may be handed now. The first may be of any size.
-    fn max_bytes(&self) -> usize {
-        if self.outstanding == 0 {
-            return self.budget.left();
-        }
-        self.budget.left().min(self.max_outstanding_bytes - self.outstanding_bytes)
-    }
 }

@@ -19,9 +19,8 @@ mod held;
 mod lane;
 mod lanes;
 mod leases;
+mod recent;
 mod scan;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -37,7 +36,8 @@ pub use held::Lookup;
 use durable::Changes;
 use held::Mark;
 use lanes::Lanes;
-use leases::{Consumer, Lease, Recent};
+use leases::{Consumer, Lease};
+use recent::Recent;
 
 /// How many held lanes stay in memory; the others are in the store alone.
 pub const MAX_HELD_IN_MEMORY: usize = 10_000;
@@ -289,7 +289,7 @@ pub struct Window {
 impl Window {
     /// The state of a subscription that stands at `position`. Tell it next about the lanes that the
     /// store has, by `set_unloaded_lanes`, and of replays, by `set_unloaded_replays`.
-    pub fn new(position: crate::store::Position, settings: Settings, now: Now) -> Window {
+    pub fn new(position: crate::store::rows::Position, settings: Settings, now: Now) -> Window {
         let recovered_to = position.done.last().map_or(position.cursor, |range| range.1);
         let mut window = Window {
             settings,
@@ -356,3 +356,6 @@ impl Window {
         self.lanes.wake(self.now.monotonic);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{Attached, MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task};
+use super::{MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task};
 use crate::delivery::ack_id::AckId;
 use crate::delivery::consumer::{Handed, Message};
 use crate::delivery::window::{ConsumerId, Found, LeaseId, Leased, Lookup, Scanned};
@@ -257,7 +257,7 @@ impl Task {
             .range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let found = later
             .chain(self.consumers.iter())
-            .find(|(_, attached)| Attached::may_take(attached))
+            .find(|(_, attached)| attached.may_take())
             .map(|(id, _)| *id)?;
         self.turn = found;
         Some(found)
