@@ -7,6 +7,7 @@ pub mod ack_id;
 pub mod budget;
 pub mod consumer;
 pub mod filter;
+pub mod reader;
 pub mod spec;
 pub mod tail;
 pub mod task;
@@ -21,16 +22,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::ingest::{self, Ingest};
 use crate::model::{LogEpoch, Sequence};
-use crate::store::{
-    self, Codec, DeadLetterRow, Store, StoredSubscription, SubscriptionId,
-};
+use crate::store::{self, Codec, DeadLetterRow, Store, StoredSubscription, SubscriptionId};
 
 pub use budget::Budget;
 pub use consumer::{Attachment, Consumer, ConsumerOptions, EndReason, Handed, Message};
 pub use filter::{Filter, LiveMode};
+pub use reader::Reader;
 pub use spec::{Settings, Spec};
 pub use tail::Tail;
-pub use task::{Action, AckStatus, Settle, Snapshot};
+pub use task::{AckStatus, Action, Settle, Snapshot};
 
 use task::Command;
 
@@ -287,10 +287,19 @@ impl Delivery {
 
     /// Settles deliveries. When this returns, what is APPLIED or DUPLICATE is durable.
     pub async fn settle(&self, name: &str, items: Vec<Settle>) -> Result<Vec<AckStatus>, Error> {
-        let handle = self.handle(name)?;
-        let (reply, answer) = oneshot::channel();
-        handle.send(Command::Settle { items, reply }).await?;
+        let answer = self.begin_settling(name, items).await?;
         answer.await.map_err(|_| Error::Unavailable)?.map_err(Error::from)
+    }
+
+    /// Begins to settle deliveries; what it gives resolves once that is durable.
+    pub async fn begin_settling(
+        &self,
+        name: &str,
+        items: Vec<Settle>,
+    ) -> Result<oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.handle(name)?.send(Command::Settle { items, reply }).await?;
+        Ok(answer)
     }
 
     /// Moves a subscription.

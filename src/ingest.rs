@@ -6,6 +6,7 @@
 pub mod endpoints;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +15,9 @@ use tokio::task::JoinHandle;
 use crate::model::ReceiptNumber;
 use crate::providers::{self, Endpoint, Translation};
 use crate::receipt::Receipt;
-use crate::store::{self, Batch, Logged, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store};
+use crate::store::{
+    self, Batch, Logged, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store,
+};
 
 pub use endpoints::{Endpoints, Registered};
 
@@ -38,6 +41,7 @@ pub struct Ingest {
     queue: mpsc::Sender<Work>,
     store: Arc<dyn Store>,
     endpoints: Endpoints,
+    stopped: Arc<AtomicBool>,
 }
 
 /// Why something was not committed. The caller may try again, but for `Stopped`.
@@ -75,8 +79,9 @@ pub fn start(
     on_commit: OnCommit,
 ) -> (Ingest, JoinHandle<()>) {
     let (queue, work) = mpsc::channel(MAX_QUEUED);
-    let writer = tokio::spawn(write(store.clone(), work, on_commit));
-    (Ingest { queue, store, endpoints }, writer)
+    let stopped = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn(write(store.clone(), work, on_commit, stopped.clone()));
+    (Ingest { queue, store, endpoints, stopped }, writer)
 }
 
 impl Ingest {
@@ -90,10 +95,8 @@ impl Ingest {
         let stored = self.store.receipt(number).await.map_err(Error::from)?;
         let stored = stored.ok_or(Error::UnknownReceipt(number))?;
         let name = stored.receipt.endpoint();
-        let endpoint = self
-            .endpoints
-            .by_name(name)
-            .ok_or_else(|| Error::UnknownEndpoint(name.to_string()))?;
+        let endpoint =
+            self.endpoints.by_name(name).ok_or_else(|| Error::UnknownEndpoint(name.to_string()))?;
         self.submit(translated(stored.receipt, &endpoint.endpoint, Some(number))).await
     }
 
@@ -102,6 +105,11 @@ impl Ingest {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Work::Position { update: Box::new(update), reply }).await?;
         answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Whether the store's writer has stopped, so that only a restart helps.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// The configured endpoints.
@@ -131,7 +139,8 @@ fn translated(
     retry_of: Option<ReceiptNumber>,
 ) -> NewReceipt {
     let name = receipt.endpoint().provider();
-    let translation = providers::find(name).map(|provider| (provider.translate)(&receipt, endpoint));
+    let translation =
+        providers::find(name).map(|provider| (provider.translate)(&receipt, endpoint));
     let (state, drafts) = match translation {
         Some(Ok(Translation::Events(drafts))) => (ReceiptState::Translated, drafts),
         Some(Ok(Translation::Unknown(kind))) => (ReceiptState::Unknown(kind), Vec::new()),
@@ -148,7 +157,12 @@ fn translated(
     NewReceipt { receipt, state, drafts, retry_of }
 }
 
-async fn write(store: Arc<dyn Store>, mut work: mpsc::Receiver<Work>, on_commit: OnCommit) {
+async fn write(
+    store: Arc<dyn Store>,
+    mut work: mpsc::Receiver<Work>,
+    on_commit: OnCommit,
+    stopped: Arc<AtomicBool>,
+) {
     let tidy = tokio::spawn(maintain(store.clone()));
     while let Some(first) = work.recv().await {
         let (batch, callers) = collect(first, &mut work);
@@ -166,7 +180,9 @@ async fn write(store: Arc<dyn Store>, mut work: mpsc::Receiver<Work>, on_commit:
             Err(error) => {
                 tracing::error!(%error, items, "commit failed; callers were told to try again");
                 metrics::counter!("tollgate_commit_failures_total").increment(1);
-                callers.refuse(&Error::from(error));
+                let error = Error::from(error);
+                stopped.store(error == Error::Stopped, Ordering::Relaxed);
+                callers.refuse(&error);
             }
         }
     }

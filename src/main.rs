@@ -1,1 +1,17 @@
-fn main(){}
+//! The `tollgate` command: parses the command line and calls the command. Everything else is in the
+//! library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tollgate::commands::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tollgate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

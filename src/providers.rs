@@ -11,9 +11,14 @@ use crate::model::{Draft, EndpointName};
 use crate::receipt::signature::Candidates;
 use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
+pub mod payload;
+pub mod samples;
+
 pub mod adyen;
 pub mod square;
 pub mod stripe;
+#[cfg(test)]
+mod testing;
 
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] = &[adyen::PROVIDER, square::PROVIDER, stripe::PROVIDER];

@@ -22,8 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Draft, EndpointName, Event, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId,
-    SubjectState,
+    Draft, EndpointName, Event, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState,
 };
 use crate::receipt::Receipt;
 
@@ -365,10 +364,7 @@ pub trait Store: Send + Sync + 'static {
     async fn chain(&self, after: Sequence, max_events: usize) -> Result<Vec<ChainEntry>, Error>;
 
     /// The state of a subject.
-    async fn subject(
-        &self,
-        subject: &Subject,
-    ) -> Result<Option<(SubjectId, SubjectState)>, Error>;
+    async fn subject(&self, subject: &Subject) -> Result<Option<(SubjectId, SubjectState)>, Error>;
     /// The states of subjects after a number, in the order of their first events.
     async fn subjects(
         &self,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Error;
 use super::budget::Budget;
 use super::task::{Command, Snapshot};
 use super::window::ConsumerId;
-use super::Error;
 use crate::model::Sequence;
 use crate::store::Logged;
 

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::budget::Budget;
 use super::consumer::{Attachment, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
-use super::window::{Backlog, ConsumerId, NackKind, Now, Window};
+use super::window::{Backlog, ConsumerId, Nack, Now, Window};
 use super::{Error, Shared};
 use crate::ingest;
 use crate::model::{Sequence, SubjectId};
@@ -38,7 +38,7 @@ const MAX_CACHED_EVENTS: usize = 1024;
 /// How many held lanes are loaded, looked up or resolved at once.
 const MAX_LANES_A_TURN: usize = 256;
 /// How far the cursor may move over events that do not match before that is written down.
-const MAX_UNRECORDED: i64 = 5000;
+const MAX_UNRECORDED: u64 = 5000;
 /// How many commands are taken before deliveries are looked at again.
 const MAX_COMMANDS_A_TURN: usize = 64;
 /// How long after an I/O failure the task tries again.
@@ -64,16 +64,7 @@ pub enum Action {
         outcome: String,
     },
     /// It is given back.
-    Nack {
-        /// What is to become of it.
-        kind: NackKind,
-        /// Why.
-        reason: String,
-        /// When to try again.
-        retry_after: Option<Duration>,
-        /// Who gives it back; empty if not known.
-        consumer: String,
-    },
+    Nack(Nack),
     /// It needs more time.
     Extend(Option<Duration>),
 }
@@ -89,7 +80,7 @@ pub struct Snapshot {
     pub backlog: Backlog,
     /// Deliveries with consumers.
     pub outstanding: usize,
-    /// Lanes held back.
+    /// Lanes held back, as far as they are in memory.
     pub held_back: i64,
     /// Dead letters.
     pub dead_letters: i64,
@@ -127,7 +118,7 @@ pub enum Command {
 
 /// A consumer as the task sees it.
 struct Attached {
-    name: Arc<str>,
+    name: String,
     messages: mpsc::Sender<Message>,
     max_outstanding: usize,
     max_outstanding_bytes: usize,
@@ -154,8 +145,6 @@ struct Task {
     turn: ConsumerId,
     cache: LruCache<Sequence, Arc<Logged>>,
     commits: Commits,
-    /// Dead letters of this sequence and before were fed to the window for replay.
-    replays_loaded: Option<Sequence>,
     dead_letters: i64,
     stopped: Option<oneshot::Sender<()>>,
 }
@@ -200,44 +189,28 @@ impl Task {
         let cached = NonZeroUsize::new(MAX_CACHED_EVENTS).expect("the constant is not zero");
         Task {
             commits: Commits::new(shared.ingest.clone()),
+            window: Window::new(stored.position, spec.settings.for_window(), now_of(&shared)),
             shared,
             id: stored.id,
             name: stored.name,
-            window: Window::new(stored.position, spec.settings.for_window()),
             spec,
             paused: stored.paused,
             consumers: BTreeMap::new(),
             next_consumer: 1,
             turn: ConsumerId(0),
             cache: LruCache::new(cached),
-            replays_loaded: Some(Sequence(0)),
             dead_letters: 0,
             stopped: None,
         }
     }
 
-    /// Loads the lanes that are due soonest; the rest stay in the store until there is room.
+    /// Tells the window what the store has beside the log; it asks for it when it has room.
     async fn load(&mut self) -> Result<(), store::Error> {
         self.dead_letters = self.shared.store.dead_letter_count(self.id).await?;
         let (rows, _) = self.shared.store.lane_counts(self.id).await?;
-        self.window.set_unloaded_lanes(rows > 0);
-        self.load_lanes().await
-    }
-
-    async fn load_lanes(&mut self) -> Result<(), store::Error> {
-        while let Some(after) = self.window.wants_lanes() {
-            let rows =
-                self.shared.store.held_lanes(self.id, after, MAX_LANES_A_TURN).await?;
-            let last_page = rows.len() < MAX_LANES_A_TURN;
-            let now = self.now();
-            for row in rows {
-                self.window.learn(row, now);
-            }
-            if last_page {
-                let (rows, _) = self.shared.store.lane_counts(self.id).await?;
-                self.window.all_held_lanes_loaded(rows);
-                break;
-            }
+        self.window.set_unloaded_lanes(usize::try_from(rows).unwrap_or(0));
+        if self.dead_letters > 0 {
+            self.window.set_unloaded_replays();
         }
         Ok(())
     }
@@ -328,7 +301,7 @@ impl Task {
         let (sender, messages) = mpsc::channel(MAX_STREAM_MESSAGES);
         let within = |asked: Option<usize>, limit: usize| asked.unwrap_or(limit).clamp(1, limit);
         let attached = Attached {
-            name: options.name.into(),
+            name: options.name,
             messages: sender,
             max_outstanding: within(options.max_outstanding, settings.max_outstanding),
             max_outstanding_bytes: within(
@@ -345,6 +318,7 @@ impl Task {
             caught_up: false,
         };
         if self.stopped.is_none() && reply.send(Attachment { id, messages }).is_ok() {
+            self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
         }
     }
@@ -355,6 +329,8 @@ impl Task {
         if attached.release_on_detach {
             let now = self.now();
             self.window.release(now, consumer);
+        } else {
+            self.window.leave(consumer);
         }
     }
 
@@ -365,13 +341,14 @@ impl Task {
             attached.outstanding_bytes = 0;
             attached.caught_up = false;
         }
-        self.window.seek(to);
+        let now = self.now();
+        self.window.seek(to, now);
         self.cache.clear();
         self.commits.then(Ok(()), reply);
     }
 
     fn stop(&mut self, reason: EndReason, reply: oneshot::Sender<()>) {
-        let position = self.window.position();
+        let position = self.window.cursor();
         for attached in std::mem::take(&mut self.consumers).into_values() {
             attached.budget.give_back(attached.outstanding_bytes);
             let _ = attached.messages.try_send(Message::End { reason, position });
@@ -379,15 +356,19 @@ impl Task {
         self.stopped = Some(reply);
     }
 
-    /// Where it stands, from memory alone.
+    /// Where it stands, from memory alone. What lies beyond the scan is counted by sequence.
     fn quick_snapshot(&self) -> Snapshot {
         let head = self.shared.tail.head();
+        let mut backlog = self.window.backlog();
+        let beyond = usize::try_from(head.0 - self.window.scanned().0).unwrap_or(0);
+        backlog.events += beyond;
+        backlog.exact &= beyond == 0;
         Snapshot {
-            position: self.window.position(),
+            position: self.window.cursor(),
             head,
-            backlog: self.window.backlog(head),
+            backlog,
             outstanding: self.window.outstanding(),
-            held_back: i64::try_from(self.window.held_lanes()).unwrap_or(i64::MAX),
+            held_back: i64::try_from(self.window.held_in_memory()).unwrap_or(i64::MAX),
             dead_letters: self.dead_letters,
         }
     }
@@ -395,11 +376,20 @@ impl Task {
     async fn snapshot(&mut self) -> Result<Snapshot, store::Error> {
         let (_, held_back) = self.shared.store.lane_counts(self.id).await?;
         self.dead_letters = self.shared.store.dead_letter_count(self.id).await?;
-        Ok(Snapshot { held_back, ..self.quick_snapshot() })
+        let mut snapshot = self.quick_snapshot();
+        snapshot.held_back = snapshot.held_back.max(held_back);
+        if snapshot.backlog.oldest_received_at.is_none() && snapshot.backlog.events > 0 {
+            let next = self.shared.store.events(snapshot.position, 1, 1).await?;
+            if let Some(logged) = next.first() {
+                let event = logged.event(self.shared.codec)?;
+                snapshot.backlog.oldest_received_at = Some(event.received_at);
+            }
+        }
+        Ok(snapshot)
     }
 
     fn now(&self) -> Now {
-        Now { monotonic: self.shared.started.elapsed(), wall: (self.shared.clock)() }
+        now_of(&self.shared)
     }
 
     /// The lane of an event: its subject, or the event alone where order is not asked for.
@@ -412,6 +402,10 @@ impl Task {
         let ahead = monotonic.saturating_sub(now.monotonic);
         now.wall.checked_add(ahead).unwrap_or(Timestamp::MAX)
     }
+}
+
+fn now_of(shared: &Shared) -> Now {
+    Now { monotonic: shared.started.elapsed(), wall: (shared.clock)() }
 }
 
 impl Attached {

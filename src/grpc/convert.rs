@@ -75,7 +75,11 @@ fn event_to_proto(event: &Event) -> proto::Event {
         receipt: receipt.map(|receipt| receipt.number.to_string()).unwrap_or_default(),
         receipt_digest: receipt.map(|receipt| hex::encode(receipt.digest)).unwrap_or_default(),
         change: Some(proto::Change {
-            previous: event.change.previous.map(|status| status.word().to_owned()).unwrap_or_default(),
+            previous: event
+                .change
+                .previous
+                .map(|status| status.word().to_owned())
+                .unwrap_or_default(),
             current: event.change.current.word().to_owned(),
             headline: headline(event.change.headline()).into(),
             superseded: event.change.superseded,

@@ -60,10 +60,11 @@ impl Proof {
 
 impl Candidates<'_> {
     fn first_match(&self, matches: impl Fn(&str) -> bool) -> Result<Proof, VerifyError> {
-        if self.secrets.iter().all(|secret| secret.expose_secret().is_empty()) {
+        // A blank secret would be a key that everybody knows.
+        let usable = |secret: &SecretString| !secret.expose_secret().trim().is_empty();
+        if !self.secrets.iter().any(usable) {
             return Err(VerifyError::NotConfigured(self.name));
         }
-        let usable = |secret: &SecretString| !secret.expose_secret().is_empty();
         self.secrets
             .iter()
             .position(|secret| usable(secret) && matches(secret.expose_secret()))
@@ -134,8 +135,7 @@ fn matches_any(key: &[u8], parts: &[&[u8]], signatures: &[Vec<u8>]) -> bool {
 }
 
 fn mac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key may have any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key may have any length");
     for part in parts {
         mac.update(part);
     }

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{
-    Attached, MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task,
-};
+use super::{Attached, MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task};
 use crate::delivery::ack_id::AckId;
 use crate::delivery::consumer::{Handed, Message};
-use crate::delivery::window::{ConsumerId, LeaseId, Leased, Scanned};
+use crate::delivery::window::{ConsumerId, Found, LeaseId, Leased, Lookup, Scanned};
 use crate::model::{Sequence, SubjectId};
 use crate::store::{self, Logged};
 
@@ -18,19 +16,18 @@ use crate::store::{self, Logged};
 const MAX_HANDED_A_TURN: usize = 256;
 /// How many dead letters being replayed are fed to the window at once.
 const MAX_REPLAYS_A_TURN: usize = 100;
+/// How many events of a held lane are looked for at once.
+const MAX_FOUND_A_LANE: usize = 16;
 
 impl Task {
     /// Does what can be done now. True if there may be more.
     pub(super) async fn advance(&mut self) -> Result<bool, store::Error> {
         let now = self.now();
         let jitter = rand::rng().random();
-        let before = self.window.dead_lettered();
-        for (consumer, bytes) in self.window.expire(now, jitter) {
+        for freed in self.window.expire(now, jitter) {
             metrics::counter!("tollgate_expired_deliveries_total").increment(1);
-            self.free(consumer, bytes);
+            self.free(freed);
         }
-        let dead = self.window.dead_lettered() - before;
-        self.dead_letters += i64::try_from(dead).unwrap_or(0);
         if !self.is_serving() {
             return Ok(false);
         }
@@ -51,68 +48,85 @@ impl Task {
 
     /// Dead letters that are to be delivered again, as far as the window takes them.
     async fn load_replays(&mut self) -> Result<(), store::Error> {
-        let Some(after) = self.replays_loaded else { return Ok(()) };
-        let page =
-            self.shared.store.dead_letters(self.id, after, MAX_REPLAYS_A_TURN, true).await?;
-        self.replays_loaded = match page.last() {
-            Some(last) if page.len() == MAX_REPLAYS_A_TURN => Some(last.sequence),
-            _ => None,
-        };
-        self.learn_gaps_of(&page).await?;
-        for row in page {
-            self.window.replay(row);
+        let Some(after) = self.window.wants_replays() else { return Ok(()) };
+        let page = self.shared.store.dead_letters(self.id, after, MAX_REPLAYS_A_TURN, true).await?;
+        let lanes: Vec<SubjectId> = page.iter().map(|row| row.subject).collect();
+        self.look_up_if_needed(&lanes).await?;
+        let more = page.len() == MAX_REPLAYS_A_TURN;
+        let now = self.now();
+        self.window
+            .learn_replays(now, page, more)
+            .map_err(|error| store::Error::Damaged(error.to_string()))
+    }
+
+    /// Held lanes that memory has room for, soonest due first.
+    async fn load_lanes(&mut self) -> Result<(), store::Error> {
+        let now = self.now();
+        while let Some(after) = self.window.wants_lanes(now) {
+            let rows = self.shared.store.held_lanes(self.id, after, MAX_LANES_A_TURN).await?;
+            let more = rows.len() == MAX_LANES_A_TURN;
+            let now = self.now();
+            self.window.learn_held(now, rows, more);
         }
         Ok(())
     }
 
-    /// Finds the next event of lanes whose time has come.
+    /// Finds the next events of lanes whose time has come.
     async fn resolve_lanes(&mut self) -> Result<(), store::Error> {
         let now = self.now();
-        for (lane, from) in self.window.lanes_to_resolve(now, MAX_LANES_A_TURN) {
-            let next = self.next_of_lane(lane, from).await?;
-            if let Some(logged) = &next {
-                self.cache.put(logged.sequence, logged.clone());
+        for lookup in self.window.lanes_to_resolve(now, MAX_LANES_A_TURN) {
+            match self.next_of_lane(lookup).await {
+                Ok(found) => {
+                    let now = self.now();
+                    self.window.resolve(now, lookup, &found);
+                }
+                Err(error) => {
+                    self.window.unresolved(lookup);
+                    return Err(error);
+                }
             }
-            let next = match next {
-                Some(logged) => Some(self.scanned_event(&logged, true)?),
-                None => None,
-            };
-            self.window.resolve(lane, next);
         }
         Ok(())
     }
 
-    /// The first event of a lane at or after a sequence that the scan has passed and the filter takes.
-    async fn next_of_lane(
-        &self,
-        lane: SubjectId,
-        from: Sequence,
-    ) -> Result<Option<Arc<Logged>>, store::Error> {
-        if !self.spec.settings.ordered {
-            let logged = self.shared.store.event(Sequence(lane.0)).await?;
-            return Ok(logged.filter(|logged| logged.sequence >= from));
-        }
-        let mut from = from;
+    /// The next events of a lane that the filter takes, ascending.
+    async fn next_of_lane(&mut self, lookup: Lookup) -> Result<Vec<Found>, store::Error> {
+        let store = self.shared.store.clone();
+        let mut from = lookup.from;
         loop {
-            let page =
-                self.shared.store.subject_sequences(lane, from, MAX_LANES_A_TURN).await?;
-            let Some(last) = page.last() else { return Ok(None) };
-            from = last.next();
+            let page = match self.spec.settings.ordered {
+                true => store.subject_sequences(lookup.lane, from, MAX_FOUND_A_LANE).await?,
+                false => vec![Sequence(lookup.lane.0)],
+            };
+            let full = page.len() == MAX_FOUND_A_LANE;
+            let mut found = Vec::new();
             for sequence in page {
-                if sequence > self.window.scanned() {
-                    return Ok(None);
+                from = sequence.next();
+                if !(lookup.from..=lookup.through).contains(&sequence) {
+                    continue;
                 }
-                let Some(logged) = self.shared.store.event(sequence).await? else { continue };
+                let Some(logged) = store.event(sequence).await? else { continue };
                 if self.spec.filter.takes(&logged, self.shared.codec)? {
-                    return Ok(Some(logged));
+                    let scanned = self.scanned_event(&logged, true)?;
+                    found.push(Found {
+                        sequence,
+                        bytes: scanned.bytes,
+                        received_at: scanned.received_at,
+                        paid: scanned.paid,
+                    });
+                    self.cache.put(sequence, logged);
                 }
+            }
+            if !found.is_empty() || !full || from > lookup.through {
+                return Ok(found);
             }
         }
     }
 
     /// Offers the next page of the log to the window. Returns how many events it had.
     async fn scan(&mut self) -> Result<usize, store::Error> {
-        let room = self.window.room().min(MAX_PAGE_EVENTS);
+        let now = self.now();
+        let room = self.window.room(now).min(MAX_PAGE_EVENTS);
         if room == 0 {
             return Ok(0);
         }
@@ -124,46 +138,41 @@ impl Task {
                 self.shared.store.events(after, room, MAX_PAGE_BYTES).await?
             }
         };
-        let mut unknown: Vec<SubjectId> = page
-            .iter()
-            .map(|logged| self.lane_of(logged))
-            .filter(|lane| self.window.must_look_up(*lane))
-            .collect();
-        unknown.sort_unstable();
-        unknown.dedup();
-        self.look_up(&unknown).await?;
+        let lanes: Vec<SubjectId> = page.iter().map(|logged| self.lane_of(logged)).collect();
+        self.look_up_if_needed(&lanes).await?;
         for logged in &page {
             let takes = self.spec.filter.takes(logged, self.shared.codec)?;
             let scanned = self.scanned_event(logged, takes)?;
-            self.window.offer(scanned);
+            if self.window.offer(scanned).is_err() {
+                break;
+            }
             if takes {
                 self.cache.put(logged.sequence, logged.clone());
             }
         }
         if self.window.passed_since_update() > MAX_UNRECORDED {
-            self.window.touch();
+            self.window.persist_passed();
         }
         Ok(page.len())
     }
 
-    async fn look_up(&mut self, lanes: &[SubjectId]) -> Result<(), store::Error> {
-        for lanes in lanes.chunks(MAX_LANES_A_TURN) {
-            let rows = self.shared.store.lanes(self.id, lanes).await?;
-            let now = self.now();
-            for row in rows {
-                self.window.learn(row, now);
-            }
+    /// Asks the store for the rows of lanes that the window may not know. What it learns holds for what
+    /// it is told next.
+    pub(super) async fn look_up_if_needed(
+        &mut self,
+        lanes: &[SubjectId],
+    ) -> Result<(), store::Error> {
+        let mut unknown: Vec<SubjectId> =
+            lanes.iter().copied().filter(|lane| self.window.must_look_up(*lane)).collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
+        unknown.sort_unstable();
+        unknown.dedup();
+        let rows = self.shared.store.lanes(self.id, &unknown).await?;
+        let now = self.now();
+        self.window.looked_up(now, unknown, rows);
         Ok(())
-    }
-
-    async fn learn_gaps_of(&mut self, rows: &[store::DeadLetterRow]) -> Result<(), store::Error> {
-        let lanes: Vec<SubjectId> = rows
-            .iter()
-            .map(|row| row.subject)
-            .filter(|lane| self.window.must_look_up(*lane))
-            .collect();
-        self.look_up(&lanes).await
     }
 
     fn scanned_event(&self, logged: &Logged, matches: bool) -> Result<Scanned, store::Error> {
@@ -208,16 +217,9 @@ impl Task {
         logged.ok_or_else(|| store::Error::Damaged(format!("event {sequence} is missing")))
     }
 
-    fn hand(
-        &mut self,
-        consumer: ConsumerId,
-        lease: LeaseId,
-        leased: &Leased,
-        logged: Arc<Logged>,
-    ) {
+    fn hand(&mut self, consumer: ConsumerId, lease: LeaseId, leased: &Leased, logged: Arc<Logged>) {
         let deadline = self.wall_time_of(leased.deadline);
-        let ack_id =
-            AckId { subscription: self.id, sequence: leased.sequence, lease }.encode();
+        let ack_id = AckId { subscription: self.id, sequence: leased.sequence, lease }.encode();
         let bytes = leased.bytes;
         let message = Message::Delivery(Handed {
             ack_id,
@@ -236,7 +238,7 @@ impl Task {
         let sent = attached.messages.try_send(message).is_ok();
         if attached.auto_ack && sent {
             let now = self.now();
-            self.window.ack(now, leased.sequence, lease, None);
+            let _ = self.window.ack(now, leased.sequence, lease, None);
             return;
         }
         attached.outstanding += 1;
@@ -250,10 +252,9 @@ impl Task {
 
     /// The next consumer in turn that may take an event.
     fn next_consumer(&mut self) -> Option<ConsumerId> {
-        let later = self.consumers.range((
-            std::ops::Bound::Excluded(self.turn),
-            std::ops::Bound::Unbounded,
-        ));
+        let later = self
+            .consumers
+            .range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let found = later
             .chain(self.consumers.iter())
             .find(|(_, attached)| Attached::may_take(attached))
@@ -265,7 +266,7 @@ impl Task {
     /// Tells each consumer once that the end of what waited was reached.
     fn tell_caught_up(&mut self) {
         let position = self.window.scanned();
-        if position < self.shared.tail.head() || self.window.room() == 0 {
+        if position < self.shared.tail.head() {
             return;
         }
         for attached in self.consumers.values_mut().filter(|attached| !attached.caught_up) {

@@ -8,10 +8,10 @@ use rand::Rng;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Action, Settle, Task, RETRY_AFTER_FAILURE};
+use super::{Action, RETRY_AFTER_FAILURE, Settle, Task};
 use crate::delivery::Error;
 use crate::delivery::ack_id::AckId;
-use crate::delivery::window::{ConsumerId, DeadLetterKey, Verdict};
+use crate::delivery::window::{AckNote, Freed, Settled, Verdict};
 use crate::ingest::{self, Ingest};
 use crate::model::Sequence;
 use crate::store::{self, DeadLetterRow, PositionUpdate};
@@ -33,7 +33,7 @@ pub enum AckStatus {
 }
 
 /// Somebody who is to be told once the next commit is durable.
-type Waiter = Box<dyn FnOnce(Result<(), ingest::Error>) + Send>;
+type Waiter = Box<dyn FnOnce(Result<(), ingest::Error>) + Send + Sync>;
 
 /// The commits of one subscription: at most one under way.
 pub(super) struct Commits {
@@ -56,7 +56,7 @@ impl Commits {
     }
 
     /// Answers with `result` once what was decided so far is durable.
-    pub(super) fn then<T: Send + 'static, E: From<ingest::Error> + Send + 'static>(
+    pub(super) fn then<T: Send + Sync + 'static, E: From<ingest::Error> + Send + Sync + 'static>(
         &mut self,
         result: Result<T, E>,
         reply: oneshot::Sender<Result<T, E>>,
@@ -84,23 +84,29 @@ impl Commits {
         self.under_way = None;
     }
 
-    /// Takes in an ended commit and begins the next one, if there is something to commit.
-    fn turn(&mut self, next: impl FnOnce() -> Option<PositionUpdate>) {
-        if self.under_way.as_ref().is_some_and(|commit| !commit.is_finished()) {
-            return;
-        }
+    /// Takes in the commit that has ended, if one has: true if it succeeded.
+    fn take_in(&mut self) -> bool {
         match self.outcome.take() {
-            None if self.under_way.is_some() => return,
-            None => {}
-            Some((_, Ok(()))) => tell(&mut self.waiting_for_it, &Ok(())),
+            None => false,
+            Some((_, Ok(()))) => {
+                tell(&mut self.waiting_for_it, &Ok(()));
+                true
+            }
             Some((update, Err(error))) => {
                 tell(&mut self.waiting_for_it, &Err(error.clone()));
                 tell(&mut self.waiting_for_next, &Err(error.clone()));
                 if error != ingest::Error::Stopped {
                     self.begin(update, true);
                 }
-                return;
+                false
             }
+        }
+    }
+
+    /// Begins the next commit, or tells those who wait at once if there is nothing to commit.
+    fn go_on(&mut self, next: impl FnOnce() -> Option<PositionUpdate>) {
+        if self.under_way.is_some() {
+            return;
         }
         match next() {
             Some(update) => {
@@ -132,9 +138,12 @@ fn tell(waiters: &mut Vec<Waiter>, result: &Result<(), ingest::Error>) {
 impl Task {
     /// Commits what the window changed, unless a commit is under way.
     pub(super) fn record(&mut self) {
+        if self.commits.take_in() {
+            self.window.committed();
+        }
         let now = self.now();
         let (window, id) = (&mut self.window, self.id);
-        self.commits.turn(|| window.take_update(id, now));
+        self.commits.go_on(|| window.take_update(id, now));
     }
 
     /// Settles deliveries; the answer follows once that is durable.
@@ -155,30 +164,22 @@ impl Task {
         let now = self.now();
         let settled = match item.action {
             Action::Ack { external_ref, outcome } => {
-                let record = (!external_ref.is_empty() || !outcome.is_empty())
-                    .then_some((external_ref, outcome));
-                self.window.ack(now, id.sequence, id.lease, record)
+                let note = (!external_ref.is_empty() || !outcome.is_empty())
+                    .then_some(AckNote { external_ref, outcome });
+                self.window.ack(now, id.sequence, id.lease, note)
             }
-            Action::Nack { kind, reason, retry_after, consumer } => {
-                let before = self.window.dead_lettered();
+            Action::Nack(nack) => {
                 let jitter = rand::rng().random();
-                let settled = self.window.nack(
-                    now,
-                    id.sequence,
-                    id.lease,
-                    crate::delivery::window::Nack { kind, reason, retry_after, consumer },
-                    jitter,
-                );
-                self.dead_letters += i64::from(self.window.dead_lettered() > before);
-                settled
+                self.window.nack(now, id.sequence, id.lease, &nack, jitter)
             }
             Action::Extend(extension) => {
                 let extension = extension.unwrap_or(self.spec.settings.ack_deadline);
-                self.window.extend(now, id.sequence, id.lease, extension)
+                let verdict = self.window.extend(now, id.sequence, id.lease, extension);
+                Settled { verdict, freed: None }
             }
         };
-        if let Some((consumer, bytes)) = settled.freed {
-            self.free(consumer, bytes);
+        if let Some(freed) = settled.freed {
+            self.free(freed);
         }
         match settled.verdict {
             Verdict::Applied => AckStatus::Applied,
@@ -188,21 +189,22 @@ impl Task {
     }
 
     /// A delivery is no longer with its consumer.
-    pub(super) fn free(&mut self, consumer: ConsumerId, bytes: usize) {
-        if let Some(attached) = self.consumers.get_mut(&consumer) {
+    pub(super) fn free(&mut self, freed: Freed) {
+        if let Some(attached) = self.consumers.get_mut(&freed.consumer) {
             attached.outstanding = attached.outstanding.saturating_sub(1);
-            attached.outstanding_bytes = attached.outstanding_bytes.saturating_sub(bytes);
-            attached.budget.give_back(bytes);
+            attached.outstanding_bytes = attached.outstanding_bytes.saturating_sub(freed.bytes);
+            attached.budget.give_back(freed.bytes);
         }
     }
 
     /// Marks dead letters for replay.
     pub(super) async fn replay(&mut self, which: Option<Vec<Sequence>>) -> Result<i64, Error> {
         let mut replayed = 0;
-        for row in self.chosen(which).await? {
-            if !row.replaying {
+        for row in self.chosen(which).await?.into_iter().filter(|row| !row.replaying) {
+            self.look_up_if_needed(&[row.subject]).await?;
+            let now = self.now();
+            if self.window.replay(now, row).is_ok() {
                 replayed += 1;
-                self.window.replay(row);
             }
         }
         Ok(replayed)
@@ -210,14 +212,15 @@ impl Task {
 
     /// Gives dead letters up.
     pub(super) async fn discard(&mut self, which: Option<Vec<Sequence>>) -> Result<i64, Error> {
-        let rows = self.chosen(which).await?;
-        let keys: Vec<DeadLetterKey> = rows
-            .iter()
-            .map(|row| DeadLetterKey { sequence: row.sequence, lane: row.subject })
-            .collect();
-        self.learn_gaps(&rows).await?;
-        self.window.discard(&keys);
-        let discarded = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let mut discarded = 0;
+        for row in self.chosen(which).await? {
+            self.look_up_if_needed(&[row.subject]).await?;
+            let now = self.now();
+            if let Ok(freed) = self.window.discard(now, row.sequence, row.subject) {
+                discarded += 1;
+                freed.into_iter().for_each(|freed| self.free(freed));
+            }
+        }
         self.dead_letters = (self.dead_letters - discarded).max(0);
         Ok(discarded)
     }
@@ -237,8 +240,7 @@ impl Task {
             None => {
                 let mut after = Sequence(0);
                 loop {
-                    let page =
-                        store.dead_letters(self.id, after, DEAD_LETTER_PAGE, false).await?;
+                    let page = store.dead_letters(self.id, after, DEAD_LETTER_PAGE, false).await?;
                     let Some(last) = page.last() else { break };
                     after = last.sequence;
                     rows.extend(page);
@@ -246,21 +248,5 @@ impl Task {
             }
         }
         Ok(rows)
-    }
-
-    /// The window must know how many dead letters a lane has before one goes.
-    async fn learn_gaps(&mut self, rows: &[DeadLetterRow]) -> Result<(), store::Error> {
-        let unknown: Vec<_> = rows
-            .iter()
-            .map(|row| row.subject)
-            .filter(|lane| self.window.must_look_up(*lane))
-            .collect();
-        for lanes in unknown.chunks(super::MAX_LANES_A_TURN) {
-            for row in self.shared.store.lanes(self.id, lanes).await? {
-                let now = self.now();
-                self.window.learn(row, now);
-            }
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,41 @@
+# Short names for what a change goes through. `make check` is all that CI runs.
+BUF := target/tools/bin/buf
+.PHONY: fmt lint test check run demo bench proto-lint proto-breaking compiler
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test: compiler
+	cargo test --workspace
+
+check:
+	.ci/run
+
+run:
+	cargo run -- serve --config $(or $(CONFIG),tollgate.toml)
+
+demo: compiler
+	cargo run --release -- demo $(if $(KEEP),--keep)
+
+bench: compiler
+	cargo run --release -p tollgate-bench -- $(ARGS)
+
+proto-lint: $(BUF)
+	$(BUF) lint proto
+	$(BUF) format proto --diff --exit-code
+
+# Against the contract in AGAINST, a directory; .ci/run takes it from the main branch.
+proto-breaking: $(BUF)
+	$(BUF) breaking proto --against $(AGAINST)
+
+# SQLite and the TLS library are compiled from C.
+compiler:
+	@command -v cc >/dev/null || .ci/install gcc libc6-dev
+
+$(BUF):
+	python3 -m venv target/tools || { .ci/install python3-venv && /usr/bin/python3 -m venv --clear target/tools; }
+	target/tools/bin/pip install --quiet buf-bin==1.75.0

@@ -1,0 +1,189 @@
+//! The shim: reads a bounded body, finds the endpoint by path, has its provider verify it, hands the
+//! receipt to `ingest` and answers what the provider expects once it is committed. What fails
+//! verification is refused and nothing of it is kept.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use governor::clock::DefaultClock;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http_body_util::{BodyExt, Limited};
+use jiff::Timestamp;
+
+use super::path_and_query;
+use crate::ingest::{Error as IngestError, Ingest, Registered};
+use crate::model::EndpointName;
+use crate::providers::Reply;
+use crate::receipt::{Receipt, Request};
+
+/// When a provider is to try again after a passing failure, in seconds.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// The wall clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+type Limiter = RateLimiter<EndpointName, DashMapStateStore<EndpointName>, DefaultClock>;
+
+/// What the shim needs.
+#[derive(Clone)]
+pub struct Shim {
+    ingest: Ingest,
+    clock: Clock,
+    max_body_bytes: usize,
+    read_timeout: Duration,
+    limiter: Option<Arc<Limiter>>,
+}
+
+/// Why a request was not accepted. This is the one map from errors to HTTP codes.
+#[derive(Debug)]
+enum Refusal {
+    /// 404: no endpoint has this path.
+    NoEndpoint,
+    /// 405: webhooks are posted.
+    Method,
+    /// 413: the body is over the limit.
+    TooLarge,
+    /// 408: the body did not arrive in time.
+    Slow,
+    /// 400: the body broke off.
+    Broken,
+    /// 429: over the endpoint's rate.
+    TooMany,
+    /// 401: not authentic.
+    NotAuthentic,
+    /// 503: not committed; the provider will try again.
+    NotCommitted(IngestError),
+}
+
+impl Shim {
+    /// A shim that hands receipts to `ingest`.
+    pub fn new(
+        ingest: Ingest,
+        clock: Clock,
+        max_body_bytes: usize,
+        read_timeout: Duration,
+        max_requests_per_second: Option<NonZeroU32>,
+    ) -> Shim {
+        let limiter =
+            max_requests_per_second.map(|rate| Arc::new(Limiter::keyed(Quota::per_second(rate))));
+        Shim { ingest, clock, max_body_bytes, read_timeout, limiter }
+    }
+
+    /// All paths go through one handler: which of them are endpoints changes while the gateway runs.
+    pub fn router(self) -> Router {
+        Router::new().fallback(handle).with_state(self)
+    }
+
+    async fn receive(&self, request: HttpRequest, registered: &Registered) -> Result<(), Refusal> {
+        let endpoint = &registered.endpoint;
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
+        }
+        if let Some(limiter) = &self.limiter
+            && limiter.check_key(&endpoint.name).is_err()
+        {
+            return Err(Refusal::TooMany);
+        }
+        let request = self.read(request).await?;
+        let now = (self.clock)();
+        let proof = (registered.provider.verify)(&request, endpoint, now).map_err(|error| {
+            let provider = registered.provider.name;
+            tracing::warn!(provider, endpoint = %endpoint.name, %error, "request refused");
+            registered.health.refuse(now, error.to_string());
+            Refusal::NotAuthentic
+        })?;
+        let redaction = registered.provider.redaction;
+        let receipt = Receipt::new(request, proof, endpoint.name.clone(), now, redaction);
+        let recorded =
+            self.ingest.receive(receipt, endpoint).await.map_err(Refusal::NotCommitted)?;
+        registered.health.accept(now);
+        tracing::debug!(endpoint = %endpoint.name, receipt = %recorded.receipt, "committed");
+        Ok(())
+    }
+
+    async fn read(&self, request: HttpRequest) -> Result<Request, Refusal> {
+        let path = path_and_query(&request).to_owned();
+        let (parts, body) = request.into_parts();
+        let announced = parts.headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|bytes| bytes > self.max_body_bytes as u64) {
+            return Err(Refusal::TooLarge);
+        }
+        let body = Limited::new(body, self.max_body_bytes).collect();
+        let body = tokio::time::timeout(self.read_timeout, body).await;
+        let body = body.map_err(|_| Refusal::Slow)?.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                Refusal::TooLarge
+            } else {
+                Refusal::Broken
+            }
+        })?;
+        Ok(Request { method: parts.method, path, headers: parts.headers, body: body.to_bytes() })
+    }
+}
+
+async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {
+    let started = Instant::now();
+    let registered = shim.ingest.endpoints().by_path(request.uri().path());
+    let (endpoint, answer) = match registered {
+        Some(registered) => {
+            let reply = registered.provider.reply;
+            let answer = match shim.receive(request, &registered).await {
+                Ok(()) => accepted(reply),
+                Err(refusal) => refused(&refusal),
+            };
+            (registered.endpoint.name.to_string(), answer)
+        }
+        None => ("none".to_owned(), refused(&Refusal::NoEndpoint)),
+    };
+    let status = answer.status().as_str().to_owned();
+    metrics::counter!("tollgate_webhooks_total", "endpoint" => endpoint.clone(), "status" => status)
+        .increment(1);
+    metrics::histogram!("tollgate_webhook_seconds", "endpoint" => endpoint)
+        .record(started.elapsed());
+    answer
+}
+
+fn accepted(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+    if !reply.content_type.is_empty() {
+        let value = HeaderValue::from_static(reply.content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let (status, text) = match refusal {
+        Refusal::NoEndpoint => (StatusCode::NOT_FOUND, "no endpoint has this path\n"),
+        Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted\n"),
+        Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+        Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n"),
+        Refusal::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
+        Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
+        Refusal::NotAuthentic => (StatusCode::UNAUTHORIZED, "verification failed\n"),
+        Refusal::NotCommitted(error) => {
+            tracing::warn!(%error, "answered 503");
+            (StatusCode::SERVICE_UNAVAILABLE, "not stored; try again\n")
+        }
+    };
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}

@@ -1,0 +1,441 @@
+//! What the provider modules' tests share: signed vectors are read from `tests/vectors` and held against
+//! `verify` and `translate`, and the rules that every provider keeps are checked for one of them.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::model::{
+    BankTransactionStatus, CustomerAction, Draft, EndpointName, Fact, InvoiceStatus, Money,
+    PaymentFact, PaymentStatus,
+};
+use crate::receipt::{Parts, Receipt, Request, VerifyError};
+
+use super::{Endpoint, Provider, SampleOrder, TranslateError, Translation};
+
+/// When the samples of these tests are sent.
+pub const NOW: i64 = 1_795_600_000;
+
+/// One signed request and what must become of it.
+#[derive(Deserialize)]
+pub struct Vector {
+    name: String,
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+    body_base64: Option<String>,
+    secrets: BTreeMap<String, OneOrMany>,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+    now_unix: i64,
+    expect: String,
+    expected_canonical: Option<Vec<Expected>>,
+    #[serde(default)]
+    expected_unknown: Option<String>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize, Debug)]
+struct Expected {
+    kind: String,
+    status: Option<String>,
+    status_any_of: Option<Vec<String>>,
+    amount_minor: Option<i64>,
+    amount_minor_any_of: Option<Vec<i64>>,
+    currency: Option<String>,
+    payment_id: String,
+    event_id: Option<String>,
+}
+
+/// The vectors of a provider.
+pub fn vectors(provider: &Provider) -> Vec<Vector> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    read_vectors(&format!("{root}/tests/vectors/{}.json", provider.name))
+}
+
+/// The vectors of one file.
+pub fn read_vectors(path: &str) -> Vec<Vector> {
+    let text = std::fs::read_to_string(path).expect("the vectors can be read");
+    serde_json::from_str(&text).expect("the vectors are JSON")
+}
+
+/// An endpoint of the provider with these secrets.
+pub fn endpoint(provider: &Provider, secrets: &[(&str, &str)]) -> Endpoint {
+    Endpoint {
+        name: EndpointName::new(provider.name, "test").expect("a valid name"),
+        path: format!("/webhooks/{}/test", provider.name),
+        url: format!("https://hooks.example.test/webhooks/{}/test", provider.name),
+        secrets: secrets
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), vec![SecretString::from(*value)]))
+            .collect(),
+        settings: BTreeMap::new(),
+    }
+}
+
+/// Holds each vector against the provider: accepted ones give what they should, refused ones nothing.
+pub fn check_vectors(provider: &Provider, vectors: &[Vector]) {
+    assert!(!vectors.is_empty(), "there are vectors");
+    for vector in vectors {
+        let (endpoint, request) = vector.arrive(provider);
+        let now = Timestamp::from_second(vector.now_unix).expect("a time");
+        let verdict = (provider.verify)(&request, &endpoint, now);
+        match vector.expect.as_str() {
+            "accept" => assert!(verdict.is_ok(), "{}: {verdict:?}", vector.name),
+            "reject" => {
+                assert!(verdict.is_err(), "{} was accepted", vector.name);
+                continue;
+            }
+            other => panic!("{}: `{other}` is no verdict", vector.name),
+        }
+        let translation = receive(provider, &endpoint, request, now).expect("verified above");
+        vector.check_translation(translation);
+    }
+}
+
+impl Vector {
+    fn arrive(&self, provider: &Provider) -> (Endpoint, Request) {
+        let (_, after_scheme) = self.url.split_once("://").expect("a url");
+        let slash = after_scheme.find('/').expect("a path");
+        let path = &after_scheme[slash..];
+        let values = |secret: &OneOrMany| match secret {
+            OneOrMany::One(value) => vec![SecretString::from(value.as_str())],
+            OneOrMany::Many(values) => {
+                values.iter().map(|value| SecretString::from(value.as_str())).collect()
+            }
+        };
+        let mut endpoint = endpoint(provider, &[]);
+        endpoint.url = self.url.clone();
+        endpoint.path = path.split('?').next().unwrap_or(path).to_owned();
+        endpoint.secrets =
+            self.secrets.iter().map(|(name, secret)| (name.clone(), values(secret))).collect();
+        endpoint.settings = self.config.clone();
+        let body = match (&self.body, &self.body_base64) {
+            (Some(text), _) => text.clone().into_bytes(),
+            (None, Some(text)) => BASE64.decode(text).expect("base64"),
+            (None, None) => Vec::new(),
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+            headers.append(name, HeaderValue::from_str(value).expect("a header value"));
+        }
+        let method = Method::from_bytes(self.method.as_bytes()).expect("a method");
+        let request = Request { method, path: path.to_owned(), headers, body: Bytes::from(body) };
+        (endpoint, request)
+    }
+
+    fn check_translation(&self, translation: Result<Translation, TranslateError>) {
+        let name = &self.name;
+        let translation = translation.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let drafts = match translation {
+            Translation::Unknown(event_type) => {
+                assert_eq!(self.expected_unknown.as_ref(), Some(&event_type), "{name}");
+                return;
+            }
+            Translation::Events(drafts) => drafts,
+        };
+        assert_eq!(self.expected_unknown, None, "{name}");
+        let Some(expected) = &self.expected_canonical else { return };
+        assert_eq!(drafts.len(), expected.len(), "{name}: {drafts:#?}");
+        for (draft, expected) in drafts.iter().zip(expected) {
+            expected.check(name, draft);
+        }
+    }
+}
+
+impl Expected {
+    fn check(&self, name: &str, draft: &Draft) {
+        let (kind, status, money) = reading(draft);
+        assert_eq!(kind, self.kind, "{name}");
+        assert_eq!(draft.subject.id, self.payment_id, "{name}");
+        if let Some(event_id) = &self.event_id {
+            assert_eq!(&draft.event_id, event_id, "{name}");
+        }
+        if let Some(status) = status {
+            let any_of = self.status_any_of.as_deref().unwrap_or_default();
+            let allowed = any_of.iter().chain(&self.status).any(|allowed| allowed == status);
+            assert!(allowed, "{name}: {status} instead of {self:?}");
+        }
+        let minor = money.map(|money| money.minor_units.abs());
+        let any_of = self.amount_minor_any_of.as_deref().unwrap_or_default();
+        let allowed = minor == self.amount_minor || any_of.iter().any(|any| Some(*any) == minor);
+        assert!(allowed, "{name}: {minor:?} instead of {self:?}");
+        let currency = money.map(|money| money.currency.code().to_owned());
+        assert_eq!(currency, self.currency, "{name}");
+    }
+}
+
+/// The kind, the status in the coarse words of the vectors, and the amount of a draft.
+fn reading(draft: &Draft) -> (&'static str, Option<&'static str>, Option<Money>) {
+    match &draft.fact {
+        Fact::Payment(fact) => {
+            let amount = fact.refund.as_ref().and_then(|entry| entry.amount);
+            ("payment", fact.status.map(PaymentStatus::word), fact.amount.or(amount))
+        }
+        Fact::Invoice(fact) => {
+            let status = match fact.status {
+                InvoiceStatus::Draft | InvoiceStatus::Open | InvoiceStatus::Overdue => "PENDING",
+                InvoiceStatus::Void | InvoiceStatus::Uncollectible => "CANCELED",
+                InvoiceStatus::PaymentFailed => "FAILED",
+                status => status.word(),
+            };
+            ("invoice", Some(status), fact.total.or(fact.paid))
+        }
+        Fact::BankTransaction(fact) => {
+            let status = match fact.status {
+                BankTransactionStatus::Booked => "PAID",
+                BankTransactionStatus::Removed => "CANCELED",
+                BankTransactionStatus::Returned => "REFUNDED",
+                status => status.word(),
+            };
+            ("bank_transaction", Some(status), fact.amount)
+        }
+        Fact::CustomerAction(fact) => {
+            let status = match fact.action {
+                CustomerAction::CheckoutCompleted => "PAID",
+                CustomerAction::CheckoutExpired | CustomerAction::RequestCanceled => "CANCELED",
+                _ => "PENDING",
+            };
+            ("customer_action", Some(status), fact.amount)
+        }
+    }
+}
+
+/// What becomes of a request: its translation, where it verifies.
+pub fn receive(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    request: Request,
+    now: Timestamp,
+) -> Result<Result<Translation, TranslateError>, VerifyError> {
+    let proof = (provider.verify)(&request, endpoint, now)?;
+    let receipt = Receipt::new(request, proof, endpoint.name.clone(), now, provider.redaction);
+    Ok((provider.translate)(&receipt, endpoint))
+}
+
+/// The sample of an event type, as of `NOW` plus `at` seconds.
+pub fn sample(provider: &Provider, endpoint: &Endpoint, event_type: &str, at: i64) -> Request {
+    let now = Timestamp::from_second(NOW + at).expect("a time");
+    let order = SampleOrder { event_type, seed: "a1", event_id: None, occurred_at: now, now };
+    (provider.sample)(endpoint, &order).unwrap_or_else(|| panic!("no sample of {event_type}"))
+}
+
+/// Each event type has a sample that verifies, says something unless it is one of `silent`, and is
+/// refused once a byte of it changes.
+pub fn check_samples(provider: &Provider, endpoint: &Endpoint, silent: &[&str]) {
+    let now = Timestamp::from_second(NOW).expect("a time");
+    for event_type in provider.events {
+        let request = sample(provider, endpoint, event_type, 0);
+        assert_eq!(request.path, endpoint.path, "{event_type}");
+        let translation = receive(provider, endpoint, request.clone(), now)
+            .unwrap_or_else(|error| panic!("{event_type}: {error}"))
+            .unwrap_or_else(|error| panic!("{event_type}: {error}"));
+        let Translation::Events(drafts) = translation else {
+            panic!("{event_type} is unknown");
+        };
+        assert_eq!(drafts.is_empty(), silent.contains(event_type), "{event_type}");
+        for draft in &drafts {
+            assert_eq!(draft.event_type, *event_type);
+            assert_eq!(draft.fact.kind(), draft.subject.kind, "{event_type}");
+        }
+        check_flipped(provider, endpoint, &request, event_type);
+    }
+    let order =
+        SampleOrder { event_type: "no.such", seed: "a1", event_id: None, occurred_at: now, now };
+    assert!((provider.sample)(endpoint, &order).is_none());
+}
+
+/// No change of one byte may change what a request that still verifies says.
+fn check_flipped(provider: &Provider, endpoint: &Endpoint, request: &Request, event_type: &str) {
+    let now = Timestamp::from_second(NOW).expect("a time");
+    let said = receive(provider, endpoint, request.clone(), now).expect("verifies");
+    let is_whole_body_signed = provider.name != "adyen";
+    for at in (0..request.body.len()).step_by(7) {
+        let mut body = request.body.to_vec();
+        body[at] ^= 1;
+        let mut flipped = request.clone();
+        flipped.body = Bytes::from(body);
+        match receive(provider, endpoint, flipped, now) {
+            Err(_) => {}
+            Ok(_) if is_whole_body_signed => panic!("{event_type}: byte {at} is not signed"),
+            // Adyen signs eight values; the status, the amount and the ids are among them.
+            Ok(Ok(Translation::Events(drafts))) => {
+                let Ok(Translation::Events(before)) = &said else { panic!("{event_type}") };
+                for (draft, before) in drafts.iter().zip(before) {
+                    assert_eq!(draft.key, before.key, "{event_type}");
+                    assert_eq!(draft.subject, before.subject, "{event_type}");
+                    assert_eq!(reading(draft).2, reading(before).2, "{event_type}");
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// All steps of a life happen in one second; each must still come after the one before it, and all must
+/// be about one subject.
+pub fn check_life(provider: &Provider, endpoint: &Endpoint, life: &[&str]) {
+    let now = Timestamp::from_second(NOW).expect("a time");
+    let mut before: Option<(&str, Draft)> = None;
+    for event_type in life {
+        let request = sample(provider, endpoint, event_type, 0);
+        let translation = receive(provider, endpoint, request, now).expect("verifies");
+        let Ok(Translation::Events(mut drafts)) = translation else {
+            panic!("{event_type}: {translation:?}");
+        };
+        let draft = drafts.remove(0);
+        if let Some((earlier, before)) = &before {
+            let key = |draft: &Draft| (draft.version, draft.occurred_at, draft.rank);
+            assert!(key(before) < key(&draft), "{earlier} is not before {event_type}");
+            assert_eq!(before.subject, draft.subject, "{event_type}");
+        }
+        before = Some((event_type, draft));
+    }
+}
+
+/// Neither arbitrary bytes, nor arbitrary headers, nor broken copies of real bodies may panic. Broken
+/// bodies are put before `translate` as if they had verified, as a stored receipt is.
+pub fn check_hostile_input(provider: &Provider, endpoint: &Endpoint) {
+    let now = Timestamp::from_second(NOW).expect("a time");
+    let samples: Vec<Request> =
+        provider.events.iter().map(|event| sample(provider, endpoint, event, 0)).collect();
+    let mutation = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), mutation());
+    let input = prop_oneof![
+        4 => mutation.prop_map(|(which, at, mutation)| {
+            let request = which.get(&samples);
+            let mut body = request.body.to_vec();
+            let at = at.index(body.len());
+            mutation.apply(&mut body, at);
+            Request { body: Bytes::from(body), ..request.clone() }
+        }),
+        1 => (prop::collection::vec(any::<u8>(), 0..200), any::<prop::sample::Index>()).prop_map(
+            |(body, which)| Request { body: Bytes::from(body), ..which.get(&samples).clone() }
+        ),
+    ];
+    for deep in
+        ["[".repeat(200_000), format!("{{\"data\":{{\"object\":{}", "{\"a\":".repeat(99_999))]
+    {
+        let request = Request { body: Bytes::from(deep.clone()), ..samples[0].clone() };
+        assert!((provider.verify)(&request, endpoint, now).is_err());
+        assert!(translate_stored(provider, endpoint, deep.as_bytes()).is_err());
+    }
+    let headers = prop::collection::vec(prop::num::u8::ANY.prop_map(|byte| byte.max(b' ')), 0..99);
+    let mut runner = TestRunner::new(Config { cases: 2_000, ..Config::default() });
+    runner
+        .run(&(input, headers), |(request, value)| {
+            let _ = (provider.verify)(&request, endpoint, now);
+            let _ = translate_stored(provider, endpoint, &request.body);
+            let mut garbled = request;
+            let names: Vec<HeaderName> = garbled.headers.keys().cloned().collect();
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                for name in names {
+                    garbled.headers.insert(name, value.clone());
+                }
+                prop_assert!((provider.verify)(&garbled, endpoint, now).is_err());
+            }
+            Ok(())
+        })
+        .expect("no input panics");
+}
+
+/// What a stored receipt of this body means.
+pub fn translate_stored(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    body: &[u8],
+) -> Result<Translation, TranslateError> {
+    let parts = Parts {
+        endpoint: endpoint.name.clone(),
+        received_at: Timestamp::from_second(NOW).expect("a time"),
+        method: "POST".to_owned(),
+        path: endpoint.path.clone(),
+        headers: Vec::new(),
+        body: Bytes::copy_from_slice(body),
+        verified_by: String::new(),
+        digest: [0; 32],
+    };
+    (provider.translate)(&Receipt::from_stored(parts), endpoint)
+}
+
+/// The one draft that the sample of an event type gives, with `from` in its body replaced by `to`.
+pub fn draft_of(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    event_type: &str,
+    [from, to]: [&str; 2],
+) -> Result<Draft, TranslateError> {
+    let body = sample(provider, endpoint, event_type, 0).body;
+    let text = std::str::from_utf8(&body).expect("text");
+    assert!(from.is_empty() || text.contains(from), "`{from}` stands in {text}");
+    let changed = if from.is_empty() { text.to_owned() } else { text.replace(from, to) };
+    match translate_stored(provider, endpoint, changed.as_bytes())? {
+        Translation::Events(mut drafts) if drafts.len() == 1 => Ok(drafts.remove(0)),
+        other => panic!("{event_type}: {other:?}"),
+    }
+}
+
+/// The payment fact of a draft.
+pub fn payment_fact(draft: &Draft) -> &PaymentFact {
+    let Fact::Payment(fact) = &draft.fact else { panic!("no payment: {draft:?}") };
+    fact
+}
+
+/// How a body is broken.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Put(u8),
+    Cut,
+    Insert(&'static str),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    const TEXTS: &[&str] = &[
+        "null",
+        "{}",
+        "[]",
+        "-1",
+        "1e400",
+        "99999999999999999999",
+        "\"\\ud800\"",
+        "{\"id\":",
+        ",",
+    ];
+    prop_oneof![
+        any::<u8>().prop_map(Mutation::Put),
+        Just(Mutation::Cut),
+        prop::sample::select(TEXTS).prop_map(Mutation::Insert),
+    ]
+}
+
+impl Mutation {
+    fn apply(&self, body: &mut Vec<u8>, at: usize) {
+        match self {
+            Mutation::Put(byte) => body[at] = *byte,
+            Mutation::Cut => body.truncate(at),
+            // Replaces a value, where `at` is in one, so that the JSON stays whole.
+            Mutation::Insert(text) => {
+                let colon = body[at..].iter().position(|byte| *byte == b':');
+                let Some(start) = colon.map(|colon| at + colon + 1) else { return };
+                let length = body[start..].iter().position(|byte| b",}\n".contains(byte));
+                let end = start + length.unwrap_or(0);
+                body.splice(start..end, text.bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The table test over signed requests: each goes through the real HTTP path, to an endpoint configured
+//! from its secrets, with the clock at its time, and gives its verdict and its canonical events. Those of
+//! `tests/vectors` run always; `TOLLGATE_VECTORS=DIR` runs another folder of the same form instead.
+
+mod judge;
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+use tollgate::config::Config;
+use tollgate::providers;
+use tollgate::receipt::Request;
+use tollgate_client::proto;
+
+use crate::gateway::TestGateway;
+
+/// How a file's vectors came out.
+#[derive(Default)]
+struct Count {
+    vectors: usize,
+    canonical: usize,
+    wrong: usize,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let folder = std::env::var_os("TOLLGATE_VECTORS").map_or(own, PathBuf::from);
+    let mut all = Count::default();
+    for path in json_files(&folder) {
+        let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
+        if providers::find(&name).is_none() {
+            println!("{name}: skipped, there is no such provider yet");
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a readable file");
+        let vectors: Vec<Value> = serde_json::from_str(&text).expect("a JSON list");
+        let count = run_file(&name, &vectors).await;
+        println!("{name}: {count}");
+        all.vectors += count.vectors;
+        all.canonical += count.canonical;
+        all.wrong += count.wrong;
+    }
+    println!("all: {all}");
+    assert!(all.vectors > 0, "no vectors in {}", folder.display());
+    assert_eq!(all.wrong, 0, "wrong vectors; see the output");
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Count { vectors, canonical, wrong } = self;
+        write!(out, "{vectors} vectors, {canonical} with canonical, {wrong} wrong")
+    }
+}
+
+fn json_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+    files.sort();
+    files
+}
+
+async fn run_file(provider: &str, vectors: &[Value]) -> Count {
+    let gateway = TestGateway::start().await;
+    let mut count = Count::default();
+    for (index, vector) in vectors.iter().enumerate() {
+        count.vectors += 1;
+        count.canonical += usize::from(vector.get("expected_canonical").is_some());
+        if let Err(wrong) = run(&gateway, provider, index, vector).await {
+            count.wrong += 1;
+            println!("{provider}/{}: {wrong}", vector["name"].as_str().unwrap_or("?"));
+        }
+    }
+    count
+}
+
+/// One vector at an endpoint of its own, so that no other vector's events count as its duplicates.
+async fn run(
+    gateway: &TestGateway,
+    provider: &str,
+    index: usize,
+    vector: &Value,
+) -> Result<(), String> {
+    let endpoint = format!("{provider}/v{index}");
+    let config = match config_of(provider, index, vector) {
+        // An endpoint that could verify nothing does not even start.
+        Err(_) if vector["expect"] == "reject" => return Ok(()),
+        config => config?,
+    };
+    gateway.gateway().reload(config).await.map_err(|error| error.to_string())?;
+    let now = vector["now_unix"].as_i64().ok_or("no now_unix")?;
+    let now = jiff::Timestamp::from_second(now).map_err(|error| error.to_string())?;
+    gateway.clock().set(now);
+    let (status, body) = gateway.post_for_reply(request_of(vector)?).await;
+    let events = events_of(gateway, &endpoint).await;
+    let receipts = receipts_of(gateway, &endpoint).await;
+    judge::reply(vector, status, &body)?;
+    if vector["expect"] == "reject" {
+        return match (events.is_empty(), receipts.is_empty()) {
+            (true, true) => Ok(()),
+            _ => Err(format!("kept {} events, {} receipts", events.len(), receipts.len())),
+        };
+    }
+    judge::receipt(vector, receipts.first())?;
+    judge::canonical(vector, &events)?;
+    gateway.post(request_of(vector)?).await;
+    match events_of(gateway, &endpoint).await.len() {
+        again if again == events.len() => Ok(()),
+        again => Err(format!("{again} events after the same bytes came again")),
+    }
+}
+
+fn config_of(provider: &str, index: usize, vector: &Value) -> Result<Config, String> {
+    let url = vector["url"].as_str().ok_or("no url")?;
+    let (scheme, rest) = url.split_once("://").ok_or("no scheme")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = path.split('?').next().unwrap_or_default();
+    let mut text = format!(
+        "[auth]\nmode = \"none\"\n[http]\npublic_url = \"{scheme}://{host}\"\n[[endpoints]]\n\
+         provider = \"{provider}\"\nname = \"v{index}\"\npath = \"/{path}\"\n"
+    );
+    let tables = [("secrets.", &vector["secrets"]), ("", &vector["config"])];
+    for (prefix, table) in tables {
+        for (key, value) in table.as_object().into_iter().flatten() {
+            // A JSON string or list of strings is one in TOML too.
+            let value = match value {
+                Value::String(_) | Value::Array(_) => value.to_string(),
+                other => Value::String(other.to_string()).to_string(),
+            };
+            text.push_str(&format!("{prefix}{key} = {value}\n"));
+        }
+    }
+    Config::parse(&text, "vector", []).map_err(|error| error.to_string())
+}
+
+fn request_of(vector: &Value) -> Result<Request, String> {
+    let url = vector["url"].as_str().ok_or("no url")?;
+    let (_, rest) = url.split_once("://").ok_or("no scheme")?;
+    let path = rest.find('/').map_or("/", |at| &rest[at..]);
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in vector["headers"].as_object().into_iter().flatten() {
+        let name = http::HeaderName::try_from(name).map_err(|error| error.to_string())?;
+        let value = value.as_str().ok_or("a header that is no text")?;
+        headers.append(name, value.parse().map_err(|_| "a header value")?);
+    }
+    let body = match (vector["body_base64"].as_str(), vector["body"].as_str()) {
+        (Some(text), _) => BASE64.decode(text).map_err(|error| error.to_string())?,
+        (None, text) => text.unwrap_or_default().as_bytes().to_vec(),
+    };
+    let method = vector["method"].as_str().unwrap_or("POST");
+    let method = method.parse().map_err(|_| "a method")?;
+    Ok(Request { method, path: path.to_owned(), headers, body: body.into() })
+}
+
+async fn events_of(gateway: &TestGateway, endpoint: &str) -> Vec<proto::Event> {
+    let filter = proto::Filter {
+        endpoints: vec![endpoint.to_owned()],
+        live_mode: proto::LiveMode::All.into(),
+        ..proto::Filter::default()
+    };
+    let mut events = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = proto::ListEventsRequest {
+            filter: Some(filter.clone()),
+            page_size: 1000,
+            page_token,
+            ..proto::ListEventsRequest::default()
+        };
+        let page = gateway.client().await.events().list_events(request).await;
+        let page = page.expect("a page").into_inner();
+        events.extend(page.events);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return events;
+        }
+    }
+}
+
+async fn receipts_of(gateway: &TestGateway, endpoint: &str) -> Vec<proto::Receipt> {
+    let request = proto::ListReceiptsRequest {
+        endpoints: vec![endpoint.to_owned()],
+        ..proto::ListReceiptsRequest::default()
+    };
+    let page = gateway.client().await.receipts().list_receipts(request).await;
+    page.expect("a page").into_inner().receipts
+}
