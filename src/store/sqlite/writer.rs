@@ -1,7 +1,7 @@
 //! The one connection that writes. A commit is two trips to it: a lookup of what the log has already, and
-//! one statement that writes all of the batch. What is kept in memory (the head, subjects'
-//! states) changes only after a commit; a failed one is rolled back whole, and an I/O error is the last
-//! thing that this connection ever does.
+//! one statement that writes all of the batch. What is kept in memory (the head, subjects' states) changes
+//! only after a commit; a failed one is rolled back whole, and after an I/O error nothing is written any
+//! more.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
