@@ -133,17 +133,13 @@ impl State {
         if let Some(message) = self.consumer.try_next() {
             return Some(self.out(message));
         }
-        loop {
-            tokio::select! {
-                message = self.consumer.next() => {
-                    return message.map(|message| self.out(message));
-                }
-                due = self.life.due() => match due {
-                    Due::End(reason) => return Some(self.end(reason, self.position)),
-                    Due::Heartbeat => {
-                        let (snapshot, _) = self.consumer.snapshot().await.ok()?;
-                        return Some(self.heartbeat(&snapshot));
-                    }
+        tokio::select! {
+            message = self.consumer.next() => message.map(|message| self.out(message)),
+            due = self.life.due() => match due {
+                Due::End(reason) => Some(self.end(reason, self.position)),
+                Due::Heartbeat => {
+                    let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+                    Some(self.heartbeat(&snapshot))
                 }
             }
         }
