@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lru::LruCache;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::consumer::{Attachment, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
@@ -42,6 +42,8 @@ const MAX_LANES_A_TURN: usize = 256;
 const MAX_UNRECORDED: u64 = 5000;
 /// How many commands are taken before deliveries are looked at again.
 const MAX_COMMANDS_A_TURN: usize = 64;
+/// The shortest sleep, so that nothing can make the task spin.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
 /// How long after an I/O failure the task tries again.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -125,6 +127,7 @@ struct Task {
     paused: bool,
     window: Window,
     consumers: BTreeMap<ConsumerId, Attached>,
+    read_on: Arc<Notify>,
     next_consumer: u64,
     /// Whose turn it is.
     turn: ConsumerId,
@@ -181,6 +184,7 @@ impl Task {
             spec,
             paused: stored.paused,
             consumers: BTreeMap::new(),
+            read_on: Arc::default(),
             next_consumer: 1,
             turn: ConsumerId(0),
             cache: LruCache::new(cached),
@@ -209,14 +213,17 @@ impl Task {
     ) -> bool {
         let mut first = None;
         if idle {
-            let wake = self.window.next_wake().map(|at| at.saturating_sub(self.now().monotonic));
             let serving = self.is_serving();
+            // Without anybody to hand events to, a lane that is due changes nothing.
+            let wake = if serving { self.window.next_wake() } else { self.window.next_deadline() };
+            let wake = wake.map(|at| at.saturating_sub(self.now().monotonic).max(MIN_SLEEP));
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => first = Some(command),
                     None => return false,
                 },
                 _ = tail.changed(), if serving => {}
+                () = self.read_on.notified() => {}
                 () = self.commits.finished() => {}
                 () = tokio::time::sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => {}
             }
@@ -284,7 +291,8 @@ impl Task {
         self.next_consumer += 1;
         let (sender, messages) = mpsc::channel(MAX_STREAM_MESSAGES);
         let attached = Attached::new(options, &self.spec.settings, sender);
-        if self.stopped.is_none() && reply.send(Attachment { id, messages }).is_ok() {
+        let attachment = Attachment { id, messages, read_on: self.read_on.clone() };
+        if self.stopped.is_none() && reply.send(attachment).is_ok() {
             self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
         }

@@ -223,7 +223,11 @@ impl State {
                     self.over = true;
                 }
                 due = self.life.due(), if ends_by.is_none() => match due {
-                    Due::End(reason) => return Some(Ok(self.end(reason, self.position))),
+                    Due::End(reason) => {
+                        // It ends either way; what is handed out from here on would only wait.
+                        let _ = self.consumer.stop().await;
+                        return Some(Ok(self.end(reason, self.position)));
+                    }
                     Due::Heartbeat => {
                         let (snapshot, _) = self.consumer.snapshot().await.ok()?;
                         return Some(Ok(self.heartbeat(&snapshot)));
