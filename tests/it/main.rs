@@ -1,7 +1,10 @@
 //! The integration tests, linked once: the module list only.
 
+mod faulty_store;
 mod flow;
 mod gateway;
+mod promises;
 mod store;
+mod subscriber;
 mod tidy;
 mod vectors;
