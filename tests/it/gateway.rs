@@ -188,19 +188,26 @@ impl TestGateway {
 
     /// As `sample`, happening at this time.
     pub fn sample_at(&self, event_type: &str, seed: &str, occurred_at: Timestamp) -> Request {
-        let endpoint = self.endpoint("stripe/test");
-        let provider = providers::find("stripe").expect("a provider");
-        let now = self.clock.now();
-        let order = SampleOrder { event_type, seed, event_id: None, occurred_at, now };
-        (provider.sample)(endpoint, &order).expect("a known event type")
+        self.sample_of_at("stripe/test", event_type, seed, occurred_at)
     }
 
     /// As `sample`, of any provider's endpoint.
     pub fn sample_of(&self, endpoint: &str, event_type: &str, seed: &str) -> Request {
+        self.sample_of_at(endpoint, event_type, seed, self.clock.now())
+    }
+
+    /// As `sample_of`, happening at this time.
+    pub fn sample_of_at(
+        &self,
+        endpoint: &str,
+        event_type: &str,
+        seed: &str,
+        occurred_at: Timestamp,
+    ) -> Request {
         let endpoint = self.endpoint(endpoint);
         let provider = providers::find(endpoint.name.provider()).expect("a provider");
         let now = self.clock.now();
-        let order = SampleOrder { event_type, seed, event_id: None, occurred_at: now, now };
+        let order = SampleOrder { event_type, seed, event_id: None, occurred_at, now };
         (provider.sample)(endpoint, &order).expect("a known event type")
     }
 

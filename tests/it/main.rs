@@ -3,7 +3,9 @@
 mod faulty_store;
 mod flow;
 mod gateway;
+mod log_capture;
 mod promises;
+mod reflection;
 mod store;
 mod subscriber;
 mod tidy;

@@ -10,7 +10,8 @@ use tollgate_client::proto::subscribe_response::Message;
 use tollgate_client::proto::subscription_service_client::SubscriptionServiceClient;
 use tollgate_client::proto::{
     Ack, AckStatus, AcknowledgeRequest, CreateSubscriptionRequest, Delivery, DeliverySettings,
-    Heartbeat, Nack, NackRequest, SubscribeRequest, SubscribeResponse, Subscription,
+    GetSubscriptionRequest, Heartbeat, Nack, NackRequest, SubscribeRequest, SubscribeResponse,
+    Subscription,
 };
 use tollgate_client::{Client, Filter, StartPosition, Transport};
 use tonic::{Status, Streaming};
@@ -217,4 +218,11 @@ pub fn sequence(delivery: &Delivery) -> i64 {
 /// The subject of a delivery's event.
 pub fn subject(delivery: &Delivery) -> &str {
     &delivery.event.as_ref().expect("an event").subject
+}
+
+/// A subscription as it is now.
+pub async fn describe(client: &Client, name: &str) -> Subscription {
+    let request = GetSubscriptionRequest { subscription: name.to_owned() };
+    let found = soon(client.subscriptions().get_subscription(request)).await.expect("it exists");
+    found.into_inner().subscription.expect("a subscription")
 }
