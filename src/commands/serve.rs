@@ -125,12 +125,21 @@ impl Gateway {
         listeners: Listeners,
         clock: Clock,
     ) -> anyhow::Result<Gateway> {
+        let path = config.store.path.to_string_lossy().into_owned();
+        let store = SqliteStore::open(&path, grpc::convert::CODEC).await;
+        let store = store.with_context(|| format!("store.url: could not open {path}"))?;
+        Gateway::over(Arc::new(store), config, listeners, clock).await
+    }
+
+    /// Starts everything over a store that is open already.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        config: Config,
+        listeners: Listeners,
+        clock: Clock,
+    ) -> anyhow::Result<Gateway> {
         // Metrics are registered as they are first recorded, so the recorder comes first.
         let metrics = recorder();
-        let path = config.store.path.to_string_lossy();
-        let store = SqliteStore::open(&path, grpc::convert::CODEC).await;
-        let store: Arc<dyn Store> =
-            Arc::new(store.with_context(|| format!("store.url: could not open {path}"))?);
         let head = store.head().await?;
         let tail = Arc::new(Tail::new(head.sequence));
         let endpoints = Endpoints::new(config.endpoints.clone());

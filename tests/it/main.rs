@@ -1,7 +1,12 @@
 //! The integration tests, linked once: the module list only.
 
+mod faulty_store;
 mod flow;
 mod gateway;
+mod log_capture;
+mod promises;
+mod reflection;
 mod store;
+mod subscriber;
 mod tidy;
 mod vectors;
