@@ -1,9 +1,11 @@
 //! The integration tests, linked once: the module list only.
 
+mod faults;
 mod faulty_store;
 mod flow;
 mod gateway;
 mod log_capture;
+mod process;
 mod promises;
 mod reflection;
 mod store;
