@@ -177,7 +177,7 @@ impl Task {
         let cached = NonZeroUsize::new(MAX_CACHED_EVENTS).expect("the constant is not zero");
         Task {
             commits: Commits::new(shared.ingest.clone()),
-            window: Window::new(stored.position, spec.settings.for_window(), now_of(&shared)),
+            window: Window::new(stored.position, spec.settings.clone(), now_of(&shared)),
             shared,
             id: stored.id,
             name: stored.name,
@@ -271,7 +271,7 @@ impl Task {
             Command::Configure { spec, paused } => {
                 self.spec = *spec;
                 self.paused = paused;
-                self.window.set_settings(self.spec.settings.for_window());
+                self.window.set_settings(self.spec.settings.clone());
             }
             Command::Seek { to, reply } => self.seek(to, reply),
             Command::Replay { which, reply } => {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Money, Sequence, SubjectId};
 
@@ -96,7 +97,8 @@ pub struct Now {
 }
 
 /// How deliveries are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// How long a consumer has for a delivery.
     pub ack_deadline: Duration,
