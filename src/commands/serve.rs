@@ -21,6 +21,8 @@ use crate::store::{SqliteStore, Store};
 
 /// How long subscriptions have to commit what was settled before the store is closed.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How often recorded samples are folded into their buckets.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The buckets of all histograms of seconds.
 const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -204,6 +206,7 @@ impl Gateway {
         };
         let limits = limits(config, MAX_ADMIN_CONNECTIONS);
         let stopping = self.stopping.clone();
+        tokio::spawn(tidy_metrics(admin.metrics.clone(), stopping.clone()));
         self.servers.push(tokio::spawn(async move {
             http::serve(listener, admin.router(), limits, stopping).await;
             Ok(())
@@ -325,6 +328,13 @@ fn recorder() -> PrometheusHandle {
         handle
     });
     handle.clone()
+}
+
+/// Folds recorded samples into their buckets: where nobody asks for the metrics they would pile up.
+async fn tidy_metrics(metrics: PrometheusHandle, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
+    }
 }
 
 /// Brings the gauges of subscriptions up to date.

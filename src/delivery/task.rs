@@ -5,6 +5,7 @@
 
 mod attached;
 mod hand_out;
+mod meters;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::model::{Sequence, SubjectId};
 use crate::store::{self, Logged, StoredSubscription, SubscriptionId};
 
 use attached::Attached;
+use meters::Meters;
 pub use settle::AckStatus;
 use settle::Commits;
 
@@ -134,6 +136,7 @@ struct Task {
     cache: LruCache<Sequence, Arc<Logged>>,
     commits: Commits,
     dead_letters: i64,
+    meters: Meters,
     stopped: Option<oneshot::Sender<()>>,
 }
 
@@ -180,6 +183,7 @@ impl Task {
             window: Window::new(stored.position, spec.settings.clone(), now_of(&shared)),
             shared,
             id: stored.id,
+            meters: Meters::of(&stored.name),
             name: stored.name,
             spec,
             paused: stored.paused,

@@ -150,8 +150,13 @@ impl Task {
             self.window.committed();
         }
         let now = self.now();
-        let (window, id) = (&mut self.window, self.id);
-        self.commits.go_on(|| window.take_update(id, now));
+        let (window, meters, id) = (&mut self.window, &self.meters, self.id);
+        self.commits.go_on(|| {
+            let update = window.take_update(id, now)?;
+            let buried = update.dead_letters.iter().filter(|row| !row.replaying).count();
+            meters.dead_letters.increment(buried as u64);
+            Some(update)
+        });
     }
 
     /// Settles deliveries; the answer follows once that is durable.
@@ -187,6 +192,7 @@ impl Task {
             }
         };
         if let Some(freed) = settled.freed {
+            self.meters.settled.increment(1);
             self.free(freed);
         }
         match settled.verdict {
