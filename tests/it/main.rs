@@ -1,5 +1,6 @@
 //! The integration tests, linked once: the module list only.
 
+mod delivery;
 mod faults;
 mod faulty_store;
 mod flow;
