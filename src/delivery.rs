@@ -251,11 +251,12 @@ impl Delivery {
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         let _one_at_a_time = self.registry.lock().await;
         let handle = self.handle(name)?;
+        // What the task still commits of a subscription that the store has forgotten leaves nothing.
+        self.shared.store.delete_subscription(handle.id).await?;
+        self.lock().remove(name);
         let (reply, answer) = oneshot::channel();
         handle.send(Command::Stop { reason: EndReason::Deleted, reply }).await?;
         let _ = answer.await;
-        self.lock().remove(name);
-        self.shared.store.delete_subscription(handle.id).await?;
         Ok(())
     }
 
@@ -264,8 +265,8 @@ impl Delivery {
         let handle = self.handle(name)?;
         let (reply, answer) = oneshot::channel();
         handle.send(Command::Attach { options, reply }).await?;
-        let Attachment { id, messages } = answer.await.map_err(|_| Error::Unavailable)?;
-        Ok(Consumer::new(id, messages, handle.commands))
+        let attachment = answer.await.map_err(|_| Error::Unavailable)?;
+        Ok(Consumer::new(attachment, handle.commands))
     }
 
     /// Attaches a consumer, and creates the subscription first if it does not exist.

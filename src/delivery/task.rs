@@ -3,7 +3,9 @@
 //! the writer before anybody is told. One commit is under way at a time; acks that arrive meanwhile go
 //! with the next.
 
+mod attached;
 mod hand_out;
+mod meters;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -13,9 +15,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lru::LruCache;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::budget::Budget;
 use super::consumer::{Attachment, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
 use super::window::{Backlog, ConsumerId, Nack, Now, Window};
@@ -24,6 +25,8 @@ use crate::ingest;
 use crate::model::{Sequence, SubjectId};
 use crate::store::{self, Logged, StoredSubscription, SubscriptionId};
 
+use attached::Attached;
+use meters::Meters;
 pub use settle::AckStatus;
 use settle::Commits;
 
@@ -41,6 +44,8 @@ const MAX_LANES_A_TURN: usize = 256;
 const MAX_UNRECORDED: u64 = 5000;
 /// How many commands are taken before deliveries are looked at again.
 const MAX_COMMANDS_A_TURN: usize = 64;
+/// The shortest sleep, so that nothing can make the task spin.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
 /// How long after an I/O failure the task tries again.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -116,22 +121,6 @@ pub enum Command {
     Stop { reason: EndReason, reply: oneshot::Sender<()> },
 }
 
-/// A consumer as the task sees it.
-struct Attached {
-    name: String,
-    messages: mpsc::Sender<Message>,
-    max_outstanding: usize,
-    max_outstanding_bytes: usize,
-    outstanding: usize,
-    outstanding_bytes: usize,
-    credit: Option<usize>,
-    quiet: bool,
-    auto_ack: bool,
-    release_on_detach: bool,
-    budget: Budget,
-    caught_up: bool,
-}
-
 struct Task {
     shared: Arc<Shared>,
     id: SubscriptionId,
@@ -140,12 +129,14 @@ struct Task {
     paused: bool,
     window: Window,
     consumers: BTreeMap<ConsumerId, Attached>,
+    read_on: Arc<Notify>,
     next_consumer: u64,
     /// Whose turn it is.
     turn: ConsumerId,
     cache: LruCache<Sequence, Arc<Logged>>,
     commits: Commits,
     dead_letters: i64,
+    meters: Meters,
     stopped: Option<oneshot::Sender<()>>,
 }
 
@@ -189,13 +180,15 @@ impl Task {
         let cached = NonZeroUsize::new(MAX_CACHED_EVENTS).expect("the constant is not zero");
         Task {
             commits: Commits::new(shared.ingest.clone()),
-            window: Window::new(stored.position, spec.settings.for_window(), now_of(&shared)),
+            window: Window::new(stored.position, spec.settings.clone(), now_of(&shared)),
             shared,
             id: stored.id,
+            meters: Meters::of(&stored.name),
             name: stored.name,
             spec,
             paused: stored.paused,
             consumers: BTreeMap::new(),
+            read_on: Arc::default(),
             next_consumer: 1,
             turn: ConsumerId(0),
             cache: LruCache::new(cached),
@@ -224,14 +217,17 @@ impl Task {
     ) -> bool {
         let mut first = None;
         if idle {
-            let wake = self.window.next_wake().map(|at| at.saturating_sub(self.now().monotonic));
             let serving = self.is_serving();
+            // Without anybody to hand events to, a lane that is due changes nothing.
+            let wake = if serving { self.window.next_wake() } else { self.window.next_deadline() };
+            let wake = wake.map(|at| at.saturating_sub(self.now().monotonic).max(MIN_SLEEP));
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => first = Some(command),
                     None => return false,
                 },
                 _ = tail.changed(), if serving => {}
+                () = self.read_on.notified() => {}
                 () = self.commits.finished() => {}
                 () = tokio::time::sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => {}
             }
@@ -279,7 +275,7 @@ impl Task {
             Command::Configure { spec, paused } => {
                 self.spec = *spec;
                 self.paused = paused;
-                self.window.set_settings(self.spec.settings.for_window());
+                self.window.set_settings(self.spec.settings.clone());
             }
             Command::Seek { to, reply } => self.seek(to, reply),
             Command::Replay { which, reply } => {
@@ -295,29 +291,12 @@ impl Task {
     }
 
     fn attach(&mut self, options: ConsumerOptions, reply: oneshot::Sender<Attachment>) {
-        let settings = &self.spec.settings;
         let id = ConsumerId(self.next_consumer);
         self.next_consumer += 1;
         let (sender, messages) = mpsc::channel(MAX_STREAM_MESSAGES);
-        let within = |asked: Option<usize>, limit: usize| asked.unwrap_or(limit).clamp(1, limit);
-        let attached = Attached {
-            name: options.name,
-            messages: sender,
-            max_outstanding: within(options.max_outstanding, settings.max_outstanding),
-            max_outstanding_bytes: within(
-                options.max_outstanding_bytes,
-                settings.max_outstanding_bytes,
-            ),
-            outstanding: 0,
-            outstanding_bytes: 0,
-            credit: options.manual_credit.then_some(0),
-            quiet: false,
-            auto_ack: options.auto_ack,
-            release_on_detach: options.release_on_detach,
-            budget: options.budget,
-            caught_up: false,
-        };
-        if self.stopped.is_none() && reply.send(Attachment { id, messages }).is_ok() {
+        let attached = Attached::new(options, &self.spec.settings, sender);
+        let attachment = Attachment { id, messages, read_on: self.read_on.clone() };
+        if self.stopped.is_none() && reply.send(attachment).is_ok() {
             self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
         }
@@ -406,24 +385,4 @@ impl Task {
 
 fn now_of(shared: &Shared) -> Now {
     Now { monotonic: shared.started.elapsed(), wall: (shared.clock)() }
-}
-
-impl Attached {
-    /// Whether it may be handed another event now.
-    fn may_take(&self) -> bool {
-        !self.quiet
-            && self.outstanding < self.max_outstanding
-            && self.outstanding_bytes < self.max_outstanding_bytes
-            && self.credit != Some(0)
-            && self.messages.capacity() > 1
-            && self.budget.left() > 0
-    }
-
-    /// The largest event that it may be handed now. The first may be of any size.
-    fn max_bytes(&self) -> usize {
-        if self.outstanding == 0 {
-            return self.budget.left();
-        }
-        self.budget.left().min(self.max_outstanding_bytes - self.outstanding_bytes)
-    }
 }

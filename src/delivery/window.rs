@@ -19,15 +19,15 @@ mod held;
 mod lane;
 mod lanes;
 mod leases;
+mod recent;
 mod scan;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Money, Sequence, SubjectId};
 
@@ -37,7 +37,8 @@ pub use held::Lookup;
 use durable::Changes;
 use held::Mark;
 use lanes::Lanes;
-use leases::{Consumer, Lease, Recent};
+use leases::{Consumer, Lease};
+use recent::Recent;
 
 /// How many held lanes stay in memory; the others are in the store alone.
 pub const MAX_HELD_IN_MEMORY: usize = 10_000;
@@ -96,7 +97,8 @@ pub struct Now {
 }
 
 /// How deliveries are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// How long a consumer has for a delivery.
     pub ack_deadline: Duration,
@@ -289,7 +291,7 @@ pub struct Window {
 impl Window {
     /// The state of a subscription that stands at `position`. Tell it next about the lanes that the
     /// store has, by `set_unloaded_lanes`, and of replays, by `set_unloaded_replays`.
-    pub fn new(position: crate::store::Position, settings: Settings, now: Now) -> Window {
+    pub fn new(position: crate::store::rows::Position, settings: Settings, now: Now) -> Window {
         let recovered_to = position.done.last().map_or(position.cursor, |range| range.1);
         let mut window = Window {
             settings,
@@ -344,9 +346,13 @@ impl Window {
     /// The soonest time, by the monotonic clock, at which something happens by itself: a lease ends, a
     /// lane is due, or lanes should be read from the store.
     pub fn next_wake(&self) -> Option<Duration> {
-        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         let due = self.lanes.next_due();
-        [deadline, due, self.mark_due(), self.next_search()].into_iter().flatten().min()
+        [self.next_deadline(), due, self.mark_due(), self.next_search()].into_iter().flatten().min()
+    }
+
+    /// The soonest end of a lease, by the monotonic clock.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Notes the time and lets lanes go on that are due.
@@ -356,3 +362,6 @@ impl Window {
         self.lanes.wake(self.now.monotonic);
     }
 }
+
+#[cfg(test)]
+mod tests;

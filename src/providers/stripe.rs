@@ -361,11 +361,6 @@ mod tests {
     }
 
     #[test]
-    fn vectors_give_their_verdict_and_events() {
-        testing::check_vectors(&PROVIDER, &testing::vectors(&PROVIDER));
-    }
-
-    #[test]
     fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
         testing::check_samples(&PROVIDER, &endpoint(), &NOTES);
     }

@@ -3,76 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
-use serde::Deserialize;
 
-use crate::model::{
-    BankTransactionStatus, CustomerAction, Draft, EndpointName, Fact, InvoiceStatus, Money,
-    PaymentFact, PaymentStatus,
-};
+use crate::model::{Draft, EndpointName, Fact, Money, PaymentFact};
 use crate::receipt::{Parts, Receipt, Request, VerifyError};
 
 use super::{Endpoint, Provider, SampleOrder, TranslateError, Translation};
 
 /// When the samples of these tests are sent.
 pub const NOW: i64 = 1_795_600_000;
-
-/// One signed request and what must become of it.
-#[derive(Deserialize)]
-pub struct Vector {
-    name: String,
-    method: String,
-    url: String,
-    headers: BTreeMap<String, String>,
-    body: Option<String>,
-    body_base64: Option<String>,
-    secrets: BTreeMap<String, OneOrMany>,
-    #[serde(default)]
-    config: BTreeMap<String, String>,
-    now_unix: i64,
-    expect: String,
-    expected_canonical: Option<Vec<Expected>>,
-    #[serde(default)]
-    expected_unknown: Option<String>,
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(Deserialize, Debug)]
-struct Expected {
-    kind: String,
-    status: Option<String>,
-    status_any_of: Option<Vec<String>>,
-    amount_minor: Option<i64>,
-    amount_minor_any_of: Option<Vec<i64>>,
-    currency: Option<String>,
-    payment_id: String,
-    event_id: Option<String>,
-}
-
-/// The vectors of a provider.
-pub fn vectors(provider: &Provider) -> Vec<Vector> {
-    let root = env!("CARGO_MANIFEST_DIR");
-    read_vectors(&format!("{root}/tests/vectors/{}.json", provider.name))
-}
-
-/// The vectors of one file.
-pub fn read_vectors(path: &str) -> Vec<Vector> {
-    let text = std::fs::read_to_string(path).expect("the vectors can be read");
-    serde_json::from_str(&text).expect("the vectors are JSON")
-}
 
 /// An endpoint of the provider with these secrets.
 pub fn endpoint(provider: &Provider, secrets: &[(&str, &str)]) -> Endpoint {
@@ -85,135 +29,6 @@ pub fn endpoint(provider: &Provider, secrets: &[(&str, &str)]) -> Endpoint {
             .map(|(name, value)| ((*name).to_owned(), vec![SecretString::from(*value)]))
             .collect(),
         settings: BTreeMap::new(),
-    }
-}
-
-/// Holds each vector against the provider: accepted ones give what they should, refused ones nothing.
-pub fn check_vectors(provider: &Provider, vectors: &[Vector]) {
-    assert!(!vectors.is_empty(), "there are vectors");
-    for vector in vectors {
-        let (endpoint, request) = vector.arrive(provider);
-        let now = Timestamp::from_second(vector.now_unix).expect("a time");
-        let verdict = (provider.verify)(&request, &endpoint, now);
-        match vector.expect.as_str() {
-            "accept" => assert!(verdict.is_ok(), "{}: {verdict:?}", vector.name),
-            "reject" => {
-                assert!(verdict.is_err(), "{} was accepted", vector.name);
-                continue;
-            }
-            other => panic!("{}: `{other}` is no verdict", vector.name),
-        }
-        let translation = receive(provider, &endpoint, request, now).expect("verified above");
-        vector.check_translation(translation);
-    }
-}
-
-impl Vector {
-    fn arrive(&self, provider: &Provider) -> (Endpoint, Request) {
-        let (_, after_scheme) = self.url.split_once("://").expect("a url");
-        let slash = after_scheme.find('/').expect("a path");
-        let path = &after_scheme[slash..];
-        let values = |secret: &OneOrMany| match secret {
-            OneOrMany::One(value) => vec![SecretString::from(value.as_str())],
-            OneOrMany::Many(values) => {
-                values.iter().map(|value| SecretString::from(value.as_str())).collect()
-            }
-        };
-        let mut endpoint = endpoint(provider, &[]);
-        endpoint.url = self.url.clone();
-        endpoint.path = path.split('?').next().unwrap_or(path).to_owned();
-        endpoint.secrets =
-            self.secrets.iter().map(|(name, secret)| (name.clone(), values(secret))).collect();
-        endpoint.settings = self.config.clone();
-        let body = match (&self.body, &self.body_base64) {
-            (Some(text), _) => text.clone().into_bytes(),
-            (None, Some(text)) => BASE64.decode(text).expect("base64"),
-            (None, None) => Vec::new(),
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
-            headers.append(name, HeaderValue::from_str(value).expect("a header value"));
-        }
-        let method = Method::from_bytes(self.method.as_bytes()).expect("a method");
-        let request = Request { method, path: path.to_owned(), headers, body: Bytes::from(body) };
-        (endpoint, request)
-    }
-
-    fn check_translation(&self, translation: Result<Translation, TranslateError>) {
-        let name = &self.name;
-        let translation = translation.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let drafts = match translation {
-            Translation::Unknown(event_type) => {
-                assert_eq!(self.expected_unknown.as_ref(), Some(&event_type), "{name}");
-                return;
-            }
-            Translation::Events(drafts) => drafts,
-        };
-        assert_eq!(self.expected_unknown, None, "{name}");
-        let Some(expected) = &self.expected_canonical else { return };
-        assert_eq!(drafts.len(), expected.len(), "{name}: {drafts:#?}");
-        for (draft, expected) in drafts.iter().zip(expected) {
-            expected.check(name, draft);
-        }
-    }
-}
-
-impl Expected {
-    fn check(&self, name: &str, draft: &Draft) {
-        let (kind, status, money) = reading(draft);
-        assert_eq!(kind, self.kind, "{name}");
-        assert_eq!(draft.subject.id, self.payment_id, "{name}");
-        if let Some(event_id) = &self.event_id {
-            assert_eq!(&draft.event_id, event_id, "{name}");
-        }
-        if let Some(status) = status {
-            let any_of = self.status_any_of.as_deref().unwrap_or_default();
-            let allowed = any_of.iter().chain(&self.status).any(|allowed| allowed == status);
-            assert!(allowed, "{name}: {status} instead of {self:?}");
-        }
-        let minor = money.map(|money| money.minor_units.abs());
-        let any_of = self.amount_minor_any_of.as_deref().unwrap_or_default();
-        let allowed = minor == self.amount_minor || any_of.iter().any(|any| Some(*any) == minor);
-        assert!(allowed, "{name}: {minor:?} instead of {self:?}");
-        let currency = money.map(|money| money.currency.code().to_owned());
-        assert_eq!(currency, self.currency, "{name}");
-    }
-}
-
-/// The kind, the status in the coarse words of the vectors, and the amount of a draft.
-fn reading(draft: &Draft) -> (&'static str, Option<&'static str>, Option<Money>) {
-    match &draft.fact {
-        Fact::Payment(fact) => {
-            let amount = fact.refund.as_ref().and_then(|entry| entry.amount);
-            ("payment", fact.status.map(PaymentStatus::word), fact.amount.or(amount))
-        }
-        Fact::Invoice(fact) => {
-            let status = match fact.status {
-                InvoiceStatus::Draft | InvoiceStatus::Open | InvoiceStatus::Overdue => "PENDING",
-                InvoiceStatus::Void | InvoiceStatus::Uncollectible => "CANCELED",
-                InvoiceStatus::PaymentFailed => "FAILED",
-                status => status.word(),
-            };
-            ("invoice", Some(status), fact.total.or(fact.paid))
-        }
-        Fact::BankTransaction(fact) => {
-            let status = match fact.status {
-                BankTransactionStatus::Booked => "PAID",
-                BankTransactionStatus::Removed => "CANCELED",
-                BankTransactionStatus::Returned => "REFUNDED",
-                status => status.word(),
-            };
-            ("bank_transaction", Some(status), fact.amount)
-        }
-        Fact::CustomerAction(fact) => {
-            let status = match fact.action {
-                CustomerAction::CheckoutCompleted => "PAID",
-                CustomerAction::CheckoutExpired | CustomerAction::RequestCanceled => "CANCELED",
-                _ => "PENDING",
-            };
-            ("customer_action", Some(status), fact.amount)
-        }
     }
 }
 
@@ -280,11 +95,20 @@ fn check_flipped(provider: &Provider, endpoint: &Endpoint, request: &Request, ev
                 for (draft, before) in drafts.iter().zip(before) {
                     assert_eq!(draft.key, before.key, "{event_type}");
                     assert_eq!(draft.subject, before.subject, "{event_type}");
-                    assert_eq!(reading(draft).2, reading(before).2, "{event_type}");
+                    assert_eq!(amount(draft), amount(before), "{event_type}");
                 }
             }
             Ok(_) => {}
         }
+    }
+}
+
+fn amount(draft: &Draft) -> Option<Money> {
+    match &draft.fact {
+        Fact::Payment(fact) => fact.amount,
+        Fact::Invoice(fact) => fact.total,
+        Fact::BankTransaction(fact) => fact.amount,
+        Fact::CustomerAction(fact) => fact.amount,
     }
 }
 

@@ -18,9 +18,11 @@ use tollgate::store::{SqliteStore, Store};
 
 use codec::CODEC;
 
+type Opening = Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>>;
+
 /// A store that can be opened again.
 struct Engine {
-    open: Box<dyn Fn() -> Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>> + Send + Sync>,
+    open: Box<dyn Fn() -> Opening + Send + Sync>,
     /// Where it keeps its files.
     _directory: TempDir,
 }

@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingest", &["model", "receipt", "providers", "store"]),
     ("http/admin", &["model", "receipt", "providers", "store", "ingest", "config", "http"]),
     ("http", &["model", "receipt", "providers", "ingest", "config"]),
-    ("delivery/window", &["model"]),
+    ("delivery/window", &["model", "store/rows"]),
     ("delivery", &["model", "store", "ingest"]),
     ("grpc", &["model", "store", "ingest", "delivery", "config"]),
     ("commands", &[""]),
@@ -335,7 +335,9 @@ fn sources(below: &[&str]) -> Vec<Source> {
             let relative = path.strip_prefix(root()).expect("below the root");
             let path = relative.to_str().expect("names are text").to_owned();
             // A whole file of tests has no code.
-            let is_test = path.ends_with("/tests.rs");
+            let is_test = path.ends_with("/tests.rs")
+                || path.ends_with("/testing.rs")
+                || path.contains("/tests/") && !path.starts_with("tests/bench/");
             let code = if is_test { String::new() } else { without_comments_and_tests(&text) };
             let lines = if is_test { 0 } else { split_tests(&text).1 };
             Source { path, text, code, lines }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{Attached, MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task};
+use super::{MAX_LANES_A_TURN, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, MAX_UNRECORDED, Task};
 use crate::delivery::ack_id::AckId;
 use crate::delivery::consumer::{Handed, Message};
 use crate::delivery::window::{ConsumerId, Found, LeaseId, Leased, Lookup, Scanned};
@@ -25,7 +25,7 @@ impl Task {
         let now = self.now();
         let jitter = rand::rng().random();
         for freed in self.window.expire(now, jitter) {
-            metrics::counter!("tollgate_expired_deliveries_total").increment(1);
+            self.meters.expired.increment(1);
             self.free(freed);
         }
         if !self.is_serving() {
@@ -230,9 +230,9 @@ impl Task {
             logged,
         });
         if leased.attempt > 1 {
-            metrics::counter!("tollgate_redeliveries_total").increment(1);
+            self.meters.redeliveries.increment(1);
         }
-        metrics::counter!("tollgate_deliveries_total").increment(1);
+        self.meters.deliveries.increment(1);
         let Some(attached) = self.consumers.get_mut(&consumer) else { return };
         attached.credit = attached.credit.map(|left| left.saturating_sub(1));
         let sent = attached.messages.try_send(message).is_ok();
@@ -257,7 +257,7 @@ impl Task {
             .range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let found = later
             .chain(self.consumers.iter())
-            .find(|(_, attached)| Attached::may_take(attached))
+            .find(|(_, attached)| attached.may_take())
             .map(|(id, _)| *id)?;
         self.turn = found;
         Some(found)

@@ -7,7 +7,7 @@ use super::lane::{Use, Waiting, remember};
 use super::leases::Failure;
 use super::{Freed, MustLookUp, NackKind, Now, Window};
 use crate::model::{Sequence, SubjectId};
-use crate::store::{Attempt, DeadLetterRow};
+use crate::store::rows::{Attempt, DeadLetterRow};
 
 /// A dead letter that is delivered again.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::lane::Lane;
 use super::{Now, Window};
 use crate::model::{Sequence, SubjectId};
-use crate::store::{AckRecord, DeadLetterRow, Position, PositionUpdate, SubscriptionId};
+use crate::store::rows::{AckRecord, DeadLetterRow, Position, PositionUpdate, SubscriptionId};
 
 /// Changes that no update has told yet, and the updates that are not committed yet.
 #[derive(Debug)]

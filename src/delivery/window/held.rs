@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::lane::{Hold, Next, Waiting};
 use super::{Found, Now, Window};
 use crate::model::{Sequence, SubjectId};
-use crate::store::LaneRow;
+use crate::store::rows::LaneRow;
 
 /// Past how many lanes that were looked up all are forgotten, to be looked up again.
 const MAX_KNOWN: usize = 10_000;

@@ -10,7 +10,7 @@ use super::dead_letters::Replay;
 use super::lanes::Place;
 use super::{Found, Leased, MAX_ATTEMPT_REASON_BYTES, MAX_HISTORY, Now};
 use crate::model::{Money, Sequence, SubjectId};
-use crate::store::{Attempt, Held, LaneRow};
+use crate::store::rows::{Attempt, Held, LaneRow};
 
 /// An event that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,18 @@
 //! Deliveries that are with consumers: handing out, acks, nacks, extensions, passed deadlines and lost
 //! consumers. Only the lease that an event has now can settle it: an ended one changes nothing (P5).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Hold, Next, Use, Waiting, remember};
+use super::recent::Ended;
 use super::{
     AckNote, ConsumerId, Freed, LeaseId, Leased, MAX_RETRY_AFTER, Nack, NackKind, Now, Settings,
     Settled, THROTTLED_WAIT, Verdict, Window,
 };
 use crate::model::{Sequence, SubjectId};
-use crate::store::AckRecord;
+use crate::store::rows::AckRecord;
 
 /// Why an event of a passed deadline failed.
 const DEADLINE_PASSED: &str = "ack deadline passed";
@@ -37,20 +38,6 @@ pub(super) struct Consumer {
     bytes: usize,
     /// Its stream ended and what it has stays until it is settled.
     gone: bool,
-}
-
-/// How a lease ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    Acked,
-    Nacked,
-}
-
-/// The leases that ended last by an ack or a nack.
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    ended: HashMap<(Sequence, LeaseId), Ended>,
-    order: VecDeque<(Sequence, LeaseId)>,
 }
 
 /// A failed attempt.
@@ -397,18 +384,6 @@ impl Failure<'_> {
                 longest.min(settings.max_backoff).mul_f64(share)
             }
         }
-    }
-}
-
-impl Recent {
-    fn add(&mut self, sequence: Sequence, lease: LeaseId, ended: Ended, max: usize) {
-        if self.order.len() >= max
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ended.remove(&oldest);
-        }
-        self.order.push_back((sequence, lease));
-        self.ended.insert((sequence, lease), ended);
     }
 }
 

@@ -37,12 +37,12 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// The stream's type.
 pub type Consumed = Pin<Box<dyn Stream<Item = Result<proto::ConsumeResponse, Status>> + Send>>;
 
+/// What became of a settlement, once that is durable.
+type Outcome = Result<Vec<AckStatus>, ingest::Error>;
+
 /// Settlements whose outcome is to be told, in order.
 enum Told {
-    Settling {
-        ack_ids: Vec<String>,
-        outcome: oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>,
-    },
+    Settling { ack_ids: Vec<String>, outcome: oneshot::Receiver<Outcome> },
     Stop,
     Credit(usize),
     Refused(Status),
@@ -54,7 +54,7 @@ struct State {
     life: Life,
     told: mpsc::Receiver<Told>,
     /// The settlement whose outcome comes next.
-    settling: Option<(Vec<String>, oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>)>,
+    settling: Option<(Vec<String>, oneshot::Receiver<Outcome>)>,
     position: Sequence,
     inbound_open: bool,
     stopping: bool,
@@ -181,7 +181,16 @@ impl State {
             let (snapshot, _) = self.consumer.snapshot().await.ok()?;
             return Some(Ok(self.heartbeat(&snapshot)));
         }
+        let mut due = None;
+        if self.ends_by.is_none() {
+            due = self.life.due_between_messages();
+        }
         while !self.over {
+            if let Some(due) = due.take()
+                && let Some(message) = self.due(due).await
+            {
+                return Some(Ok(message));
+            }
             if self.ends_by.is_none()
                 && let Some(message) = self.consumer.try_next()
             {
@@ -222,26 +231,32 @@ impl State {
                 () = tokio::time::sleep_until(ends_by.unwrap_or_else(Instant::now)), if ends_by.is_some() => {
                     self.over = true;
                 }
-                due = self.life.due(), if ends_by.is_none() => match due {
-                    Due::End(reason) => return Some(Ok(self.end(reason, self.position))),
-                    Due::Heartbeat => {
-                        let (snapshot, _) = self.consumer.snapshot().await.ok()?;
-                        return Some(Ok(self.heartbeat(&snapshot)));
-                    }
-                }
+                came = self.life.due(), if ends_by.is_none() => due = Some(came),
             }
         }
         None
+    }
+
+    /// What is to be told; `None` where the subscription is gone and its own last message tells why.
+    async fn due(&mut self, due: Due) -> Option<Out> {
+        match due {
+            Due::End(reason) => {
+                // It ends either way; what is handed out from here on would only wait.
+                let _ = self.consumer.stop().await;
+                Some(self.end(reason, self.position))
+            }
+            Due::Heartbeat => {
+                let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+                Some(self.heartbeat(&snapshot))
+            }
+        }
     }
 
     async fn nothing_outstanding(&self) -> bool {
         self.consumer.snapshot().await.map_or(true, |(_, outstanding)| outstanding == 0)
     }
 
-    fn told_outcome(
-        &mut self,
-        outcome: Option<(Vec<String>, Result<Vec<AckStatus>, ingest::Error>)>,
-    ) -> Result<Out, Status> {
+    fn told_outcome(&mut self, outcome: Option<(Vec<String>, Outcome)>) -> Result<Out, Status> {
         match outcome {
             Some((ack_ids, Ok(statuses))) => {
                 Ok(Out::Results(proto::ConsumeResults { results: results(ack_ids, statuses) }))
@@ -283,8 +298,8 @@ impl State {
 /// The outcome of the settlement that comes next; `None` if its subscription is gone. Taken out only once
 /// it is there, so that the wait may be dropped and begun again.
 async fn settled(
-    settling: &mut Option<(Vec<String>, oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>)>,
-) -> Option<(Vec<String>, Result<Vec<AckStatus>, ingest::Error>)> {
+    settling: &mut Option<(Vec<String>, oneshot::Receiver<Outcome>)>,
+) -> Option<(Vec<String>, Outcome)> {
     let (_, outcome) = settling.as_mut()?;
     let outcome = outcome.await;
     let (ack_ids, _) = settling.take()?;

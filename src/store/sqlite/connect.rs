@@ -9,7 +9,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr, SqliteConnection, SqlitePool};
 
-use super::SqliteOptions;
+use super::{SqliteOptions, statements};
 use crate::model::LogEpoch;
 use crate::store::Error;
 
@@ -65,7 +65,8 @@ pub async fn writer(path: &Path, options: SqliteOptions) -> Result<SqliteConnect
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", "0")
-        .pragma("cache_size", "-16384");
+        .pragma("cache_size", "-16384")
+        .pragma("temp_store", "MEMORY");
     if let Some(pages) = options.max_page_count {
         connect = connect.pragma("max_page_count", pages.to_string());
     }
@@ -73,6 +74,7 @@ pub async fn writer(path: &Path, options: SqliteOptions) -> Result<SqliteConnect
     check_version(&mut connection).await?;
     // Not `run`: it is generic over what gives a connection, and its future is not known to be `Send`.
     migrator().run_direct(None, &mut connection, false).await?;
+    sqlx::raw_sql(statements::PREPARE).execute(&mut connection).await?;
     Ok(connection)
 }
 

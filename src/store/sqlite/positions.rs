@@ -25,7 +25,8 @@ const DEAD_LETTERS: &str = "
     SELECT sequence, subject, reason, history, dead_at_us, replaying FROM dead_letters
     WHERE subscription = ? AND sequence > ? ORDER BY sequence LIMIT ?";
 const REPLAYING: &str = "
-    SELECT sequence, subject, reason, history, dead_at_us, replaying FROM dead_letters
+    SELECT sequence, subject, reason, history, dead_at_us, replaying
+    FROM dead_letters INDEXED BY dead_letters_replaying
     WHERE subscription = ? AND sequence > ? AND replaying = 1 ORDER BY sequence LIMIT ?";
 const DEAD_LETTER: &str = "
     SELECT sequence, subject, reason, history, dead_at_us, replaying FROM dead_letters

@@ -1,9 +1,10 @@
-//! The statements of a commit, from BEGIN to COMMIT in one text, and the parameters for them: the batch's
-//! records packed so that text and prepared form are the same whatever the batch's size. In come what
-//! `append` made and how subscriptions moved; out go queries for `writer` to run.
+//! What a commit writes, as one statement: a row goes into the view `commits`, and its triggers put the
+//! parts where they belong. The row holds the batch's records packed, so that the text and its prepared
+//! form are the same whatever the batch's size. In come what `append` made and how subscriptions moved;
+//! out goes a query for `writer` to run.
 //!
-//! sqlx gives a parameter to each plain `?` in the order of the text, over all its statements. Numbered
-//! ones (`?1`) would shift the count from the second statement on, so there must be none here.
+//! One statement is one transaction without BEGIN and COMMIT, undone whole when any part of it fails, and
+//! one trip to the connection's thread. Statement by statement, the trips cost more than the writing.
 
 use std::collections::HashMap;
 
@@ -17,129 +18,170 @@ use crate::store::append::{Appended, NewEvent, Touched};
 use crate::store::{Error, NewReceipt, PositionUpdate, ReceiptState, Recorded};
 
 /// A query with its parameters.
-pub type Statements<'a> = Query<'a, Sqlite, SqliteArguments>;
+pub type Statement<'a> = Query<'a, Sqlite, SqliteArguments>;
 
-/// Puts the events, receipts and subjects of a batch in their tables.
-macro_rules! append {
-    () => {
-        "INSERT INTO event_blocks (first_sequence, last_sequence, committed_at_us, block)
-            SELECT * FROM (SELECT ? AS first, ?, ?, ?) WHERE first IS NOT NULL;
-        INSERT INTO salts (first_sequence, salts)
-            SELECT * FROM (SELECT ? AS first, ?) WHERE first IS NOT NULL;
-        INSERT INTO receipt_blocks (first_receipt, last_receipt, block)
-            SELECT * FROM (SELECT ? AS first, ?, ?) WHERE first IS NOT NULL;
-        INSERT INTO receipt_states (receipt, state, reason, sequences, duplicates)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3, value ->> 4
-            FROM json_each(?) WHERE true
-            ON CONFLICT (receipt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
-                sequences = excluded.sequences, duplicates = excluded.duplicates;
-        INSERT INTO claims (key, sequence)
-            WITH RECURSIVE event(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM event LIMIT ?)
-            SELECT substr(?, i * 16 - 15, 16), ? + i FROM event;
-        INSERT INTO subjects (id, key, state)
-            SELECT value ->> 0, unhex(value ->> 1),
-                CAST(substr(?, value ->> 2, value ->> 3) AS TEXT)
-            FROM json_each(?) WHERE true
-            ON CONFLICT (id) DO UPDATE SET state = excluded.state;
-        INSERT INTO subject_events (subject, sequence)
-            SELECT value ->> 0, value ->> 1 FROM json_each(?);
-        UPDATE log_head SET sequence = ?, hash = ?, receipt = ?;"
-    };
+/// The end of the log after a commit.
+pub struct End {
+    /// The last receipt.
+    pub receipt: ReceiptNumber,
+    /// When it is committed.
+    pub committed_at_us: i64,
 }
 
-/// Moves subscriptions. One that was deleted meanwhile leaves nothing.
-macro_rules! move_positions {
-    () => {
-        "DELETE FROM lanes WHERE subscription IN (SELECT value FROM json_each(?));
-        DELETE FROM lanes WHERE (subscription, subject) IN
-            (SELECT value ->> 0, value ->> 1 FROM json_each(?));
-        INSERT INTO lanes (subscription, subject, first, attempts, due_at_us, history, gaps)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value -> 5,
-                value ->> 6
-            FROM json_each(?) WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = value ->> 0)
-            ON CONFLICT (subscription, subject) DO UPDATE SET first = excluded.first,
-                attempts = excluded.attempts, due_at_us = excluded.due_at_us,
-                history = excluded.history, gaps = excluded.gaps;
-        DELETE FROM dead_letters WHERE (subscription, sequence) IN
-            (SELECT value ->> 0, value ->> 1 FROM json_each(?));
-        INSERT INTO dead_letters
-            (subscription, sequence, subject, reason, history, dead_at_us, replaying)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4, value ->> 5,
-                value ->> 6
-            FROM json_each(?) WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = value ->> 0)
-            ON CONFLICT (subscription, sequence) DO UPDATE SET subject = excluded.subject,
-                reason = excluded.reason, history = excluded.history,
-                dead_at_us = excluded.dead_at_us, replaying = excluded.replaying;
-        INSERT INTO ack_records (sequence, subscription, external_ref, outcome, acked_at_us)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
-            FROM json_each(?) WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = value ->> 1)
-            ON CONFLICT (sequence, subscription) DO UPDATE SET
-                external_ref = excluded.external_ref, outcome = excluded.outcome,
-                acked_at_us = excluded.acked_at_us;
-        UPDATE subscriptions SET cursor = moved.cursor, done = moved.done,
-                high_water = moved.high_water, generation = moved.generation
-            FROM (SELECT value ->> 0 AS id, value ->> 1 AS cursor, value -> 2 AS done,
-                value ->> 3 AS high_water, value ->> 4 AS generation FROM json_each(?)) AS moved
-            WHERE subscriptions.id = moved.id;"
-    };
-}
+/// Made anew on each writing connection, so that it is always this version's.
+pub const PREPARE: &str = "
+CREATE TEMP VIEW commits AS SELECT
+    NULL AS last_sequence, NULL AS hash, NULL AS last_receipt, NULL AS committed_at_us,
+    NULL AS first_sequence, NULL AS events, NULL AS salts, NULL AS sequences, NULL AS keys,
+    NULL AS later, NULL AS subjects, NULL AS subject_states,
+    NULL AS first_receipt, NULL AS receipts, NULL AS receipt_states,
+    NULL AS lanes_cleared, NULL AS lanes_removed, NULL AS lanes,
+    NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions;
 
-/// A batch of receipts.
-pub const APPEND: &str = concat!("BEGIN IMMEDIATE;", append!(), "COMMIT");
+CREATE TEMP TRIGGER append INSTEAD OF INSERT ON commits WHEN NEW.last_receipt IS NOT NULL
+BEGIN
+    INSERT INTO event_blocks (first_sequence, last_sequence, committed_at_us, block)
+        SELECT NEW.first_sequence, NEW.last_sequence, NEW.committed_at_us, NEW.events
+        WHERE NEW.first_sequence IS NOT NULL;
+    INSERT INTO salts (first_sequence, salts)
+        SELECT NEW.first_sequence, NEW.salts WHERE NEW.first_sequence IS NOT NULL;
+    INSERT INTO claims (key, sequence)
+        SELECT substr(NEW.keys, key * 16 + 1, 16), value FROM json_each(NEW.sequences);
+    INSERT INTO subjects (id, key, state)
+        SELECT value ->> 0, unhex(value ->> 1),
+            CAST(substr(NEW.subject_states, value ->> 2, value ->> 3) AS TEXT)
+        FROM json_each(NEW.subjects) WHERE true
+        ON CONFLICT (id) DO UPDATE SET state = excluded.state;
+    INSERT INTO subject_events (subject, sequence)
+        SELECT value ->> 0, value ->> 1 FROM json_each(NEW.later);
+    INSERT INTO receipt_blocks (first_receipt, last_receipt, block)
+        SELECT NEW.first_receipt, NEW.last_receipt, NEW.receipts
+        WHERE NEW.first_receipt IS NOT NULL;
+    INSERT INTO receipt_states (receipt, state, reason, sequences, duplicates)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3, value ->> 4
+        FROM json_each(NEW.receipt_states) WHERE true
+        ON CONFLICT (receipt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+            sequences = excluded.sequences, duplicates = excluded.duplicates;
+    UPDATE log_head
+        SET sequence = NEW.last_sequence, hash = NEW.hash, receipt = NEW.last_receipt;
+END;
+
+-- A subscription that was deleted meanwhile leaves nothing.
+CREATE TEMP TRIGGER move INSTEAD OF INSERT ON commits WHEN NEW.positions IS NOT NULL
+BEGIN
+    DELETE FROM lanes WHERE subscription IN (SELECT value FROM json_each(NEW.lanes_cleared));
+    DELETE FROM lanes WHERE (subscription, subject) IN
+        (SELECT value ->> 0, value ->> 1 FROM json_each(NEW.lanes_removed));
+    INSERT INTO lanes (subscription, subject, first, attempts, due_at_us, history, gaps)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value -> 5,
+            value ->> 6
+        FROM json_each(NEW.lanes) AS row
+        WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = row.value ->> 0)
+        ON CONFLICT (subscription, subject) DO UPDATE SET first = excluded.first,
+            attempts = excluded.attempts, due_at_us = excluded.due_at_us,
+            history = excluded.history, gaps = excluded.gaps;
+    DELETE FROM dead_letters WHERE (subscription, sequence) IN
+        (SELECT value ->> 0, value ->> 1 FROM json_each(NEW.dead_letters_removed));
+    INSERT INTO dead_letters
+        (subscription, sequence, subject, reason, history, dead_at_us, replaying)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4, value ->> 5,
+            value ->> 6
+        FROM json_each(NEW.dead_letters) AS row
+        WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = row.value ->> 0)
+        ON CONFLICT (subscription, sequence) DO UPDATE SET subject = excluded.subject,
+            reason = excluded.reason, history = excluded.history,
+            dead_at_us = excluded.dead_at_us, replaying = excluded.replaying;
+    INSERT INTO ack_records (sequence, subscription, external_ref, outcome, acked_at_us)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+        FROM json_each(NEW.acked) AS row
+        WHERE EXISTS (SELECT 1 FROM subscriptions WHERE id = row.value ->> 1)
+        ON CONFLICT (sequence, subscription) DO UPDATE SET external_ref = excluded.external_ref,
+            outcome = excluded.outcome, acked_at_us = excluded.acked_at_us;
+    UPDATE subscriptions SET cursor = moved.cursor, done = moved.done,
+            high_water = moved.high_water, generation = moved.generation
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS cursor, value -> 2 AS done,
+            value ->> 3 AS high_water, value ->> 4 AS generation
+            FROM json_each(NEW.positions)) AS moved
+        WHERE subscriptions.id = moved.id;
+END;";
+
+const COMMIT: &str = "
+    INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us,
+        first_sequence, events, salts, sequences, keys, later, subjects, subject_states,
+        first_receipt, receipts, receipt_states,
+        lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const MOVE: &str = "
+    INSERT INTO commits (lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters,
+        acked, positions)
+    VALUES (?, ?, ?, ?, ?, ?, ?)";
+
 /// A batch of acks alone: the head is not touched.
-pub const MOVE: &str = concat!("BEGIN IMMEDIATE;", move_positions!(), "COMMIT");
-/// A batch of both.
-pub const APPEND_AND_MOVE: &str =
-    concat!("BEGIN IMMEDIATE;", append!(), move_positions!(), "COMMIT");
+pub fn of_positions(updates: Vec<PositionUpdate>) -> Statement<'static> {
+    bind_positions(sqlx::query(MOVE), updates)
+}
 
-/// Adds the parameters of the append statements.
-pub fn bind_log<'a>(
-    query: Statements<'a>,
+/// A batch with receipts.
+pub fn of_batch(
     appended: &Appended,
     batch_receipts: &[NewReceipt],
-    committed_at_us: i64,
-    last_receipt: ReceiptNumber,
-) -> Result<Statements<'a>, Error> {
+    end: End,
+    updates: Vec<PositionUpdate>,
+) -> Result<Statement<'static>, Error> {
+    let query = sqlx::query(COMMIT)
+        .bind(appended.head.0.0)
+        .bind(appended.head.1.to_vec())
+        .bind(end.receipt.0)
+        .bind(end.committed_at_us);
+    let query = bind_events(query, appended)?;
+    Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates))
+}
+
+fn bind_events<'a>(query: Statement<'a>, appended: &Appended) -> Result<Statement<'a>, Error> {
     let events = &appended.events;
-    let first = events.first().map(|event| event.logged.sequence.0);
-    let recorded = || batch_receipts.iter().zip(&appended.recorded);
-    let stored = || recorded().filter(|(new, _)| new.retry_of.is_none());
-    let first_receipt = stored().next().map(|(_, recorded)| recorded.receipt.0);
-    let has_state = |(new, _): &(&NewReceipt, &Recorded)| {
-        new.retry_of.is_some() || new.state != ReceiptState::Translated
-    };
-    let states = recorded().filter(has_state).map(|(new, recorded)| (&new.state, recorded));
-    let (subject_states, subjects) = subject_parameters(&appended.subjects)?;
+    if events.is_empty() {
+        let none = None::<Vec<u8>>;
+        return Ok((0..8).fold(query, |query, _| query.bind(none.clone())));
+    }
+    let sequences: Vec<Sequence> = events.iter().map(|event| event.logged.sequence).collect();
     let is_later = |event: &&NewEvent| event.logged.subject.0 != event.logged.sequence.0;
     let later: Vec<(SubjectId, Sequence)> = events
         .iter()
         .filter(is_later)
         .map(|event| (event.logged.subject, event.logged.sequence))
         .collect();
+    let (subjects, states) = subject_parameters(&appended.subjects)?;
     Ok(query
-        .bind(first)
-        .bind(appended.head.0.0)
-        .bind(committed_at_us)
-        .bind(first.map(|_| block::of_events(events)))
-        .bind(first)
+        .bind(events.first().map(|event| event.logged.sequence.0))
+        .bind(block::of_events(events))
         .bind(events.iter().flat_map(|event| event.salt).collect::<Vec<u8>>())
-        .bind(first_receipt)
-        .bind(last_receipt.0)
-        .bind(first_receipt.map(|_| block::of_receipts(stored())))
-        .bind(receipts::states_parameter(states))
-        .bind(super::sql_limit(events.len()))
+        .bind(json(&sequences))
         .bind(events.iter().flat_map(|event| event.key.0).collect::<Vec<u8>>())
-        .bind(first.unwrap_or(0) - 1)
-        .bind(subject_states)
-        .bind(subjects)
         .bind(json(&later))
-        .bind(appended.head.0.0)
-        .bind(appended.head.1.to_vec())
-        .bind(last_receipt.0))
+        .bind(subjects)
+        .bind(states))
 }
 
-/// The states of changed subjects one behind the other, and `[[id, key, place, length]]`.
-fn subject_parameters(subjects: &HashMap<[u8; 16], Touched>) -> Result<(Vec<u8>, String), Error> {
+fn bind_receipts<'a>(
+    query: Statement<'a>,
+    appended: &Appended,
+    batch_receipts: &[NewReceipt],
+) -> Statement<'a> {
+    let recorded = || batch_receipts.iter().zip(&appended.recorded);
+    let stored = || recorded().filter(|(new, _)| new.retry_of.is_none());
+    let first = stored().next().map(|(_, recorded)| recorded.receipt.0);
+    let has_state = |(new, _): &(&NewReceipt, &Recorded)| {
+        new.retry_of.is_some() || new.state != ReceiptState::Translated
+    };
+    let states = recorded().filter(has_state).map(|(new, recorded)| (&new.state, recorded));
+    query
+        .bind(first)
+        .bind(first.map(|_| block::of_receipts(stored())))
+        .bind(receipts::states_parameter(states))
+}
+
+/// `[[id, key, place, length]]` of changed subjects, and their states one behind the other.
+fn subject_parameters(subjects: &HashMap<[u8; 16], Touched>) -> Result<(String, Vec<u8>), Error> {
     let mut states = Vec::new();
     let mut rows = Vec::new();
     for (key, touched) in subjects.iter().filter(|(_, touched)| touched.changed) {
@@ -148,11 +190,13 @@ fn subject_parameters(subjects: &HashMap<[u8; 16], Touched>) -> Result<(Vec<u8>,
             .map_err(|error| Error::Damaged(format!("a subject's new state: {error}")))?;
         rows.push((touched.id, hex::encode(key), start + 1, states.len() - start));
     }
-    Ok((states, json(&rows)))
+    Ok((json(&rows), states))
 }
 
-/// Adds the parameters of the statements that move subscriptions.
-pub fn bind_positions(query: Statements<'_>, updates: Vec<PositionUpdate>) -> Statements<'_> {
+fn bind_positions(query: Statement<'_>, updates: Vec<PositionUpdate>) -> Statement<'_> {
+    if updates.is_empty() {
+        return (0..7).fold(query, |query, _| query.bind(None::<String>));
+    }
     let parameters = positions::parameters(updates);
     query
         .bind(parameters.cleared)

@@ -70,7 +70,7 @@ pub async fn delete(writer: &mut Writer, id: SubscriptionId) -> Result<(), Error
     if writer.row(sqlx::query(EXISTS).bind(id.0)).await?.is_none() {
         return Err(missing(id));
     }
-    writer.transact(sqlx::query(DELETE).bind(id.0).bind(id.0).bind(id.0)).await
+    writer.run(sqlx::query(DELETE).bind(id.0).bind(id.0).bind(id.0)).await
 }
 
 /// Deletes ack records of a subscription after a sequence, a bounded piece; gives where to go on.

@@ -1,11 +1,11 @@
 //! The one connection that writes. A commit is two trips to it: a lookup of what the log has already, and
-//! one text of statements from BEGIN to COMMIT with its parameters packed, so that the text and its
-//! prepared form are the same whatever the batch's size. What is kept in memory (the head, subjects'
-//! states) changes only after a commit; a failed one is rolled back whole, and an I/O error is the last
-//! thing that this connection ever does.
+//! one statement that writes all of the batch. What is kept in memory (the head, subjects' states) changes
+//! only after a commit; a failed one is rolled back whole, and after an I/O error nothing is written any
+//! more.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use lru::LruCache;
@@ -14,7 +14,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::log;
-use super::statements::{APPEND, APPEND_AND_MOVE, MOVE, Statements, bind_log, bind_positions};
+use super::statements::{self, End, Statement};
 use crate::model::{EventKey, ReceiptNumber, Sequence, SubjectId, SubjectState};
 use crate::store::append::{self, Incoming, Known, Touched};
 use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt};
@@ -92,26 +92,28 @@ impl Writer {
         let Batch { receipts: mut batch_receipts, positions: updates } = batch;
         if batch_receipts.is_empty() {
             if !updates.is_empty() {
-                self.transact(bind_positions(sqlx::query(MOVE), updates)).await?;
+                self.run(statements::of_positions(updates)).await?;
             }
             return Ok(Committed { receipts: Vec::new(), events: Vec::new(), head: self.head });
         }
-        let mut last_receipt = self.head.receipt;
-        let incoming = number(&mut batch_receipts, &mut last_receipt);
+        let mut end = End {
+            receipt: self.head.receipt,
+            committed_at_us: self.committed_at_us.max(now.as_microsecond()),
+        };
+        let incoming = number(&mut batch_receipts, &mut end.receipt);
         let known = self.known(&incoming).await?;
         let appended =
             append::append(self.head, self.codec, incoming, known, || rand::rng().random());
-        let committed_at_us = self.committed_at_us.max(now.as_microsecond());
-        let text = if updates.is_empty() { APPEND } else { APPEND_AND_MOVE };
-        let mut query =
-            bind_log(sqlx::query(text), &appended, &batch_receipts, committed_at_us, last_receipt)?;
-        if !updates.is_empty() {
-            query = bind_positions(query, updates);
-        }
-        self.transact(query).await?;
+        let head = Head {
+            sequence: appended.head.0,
+            hash: appended.head.1,
+            receipt: end.receipt,
+            first: self.head.first,
+        };
+        let committed_at_us = end.committed_at_us;
+        self.run(statements::of_batch(&appended, &batch_receipts, end, updates)?).await?;
 
-        (self.head.sequence, self.head.hash) = appended.head;
-        self.head.receipt = last_receipt;
+        self.head = head;
         self.committed_at_us = committed_at_us;
         for (key, Touched { id, state, .. }) in appended.subjects {
             self.subjects.put(key, (id, state));
@@ -121,7 +123,7 @@ impl Writer {
     }
 
     /// Runs one statement that is a transaction of its own, and gives its row.
-    pub async fn row(&mut self, query: Statements<'_>) -> Result<Option<SqliteRow>, Error> {
+    pub async fn row(&mut self, query: Statement<'_>) -> Result<Option<SqliteRow>, Error> {
         self.ready().await?;
         self.in_doubt = true;
         // All rows, since a statement that is left at its first row commits unseen.
@@ -134,11 +136,15 @@ impl Writer {
         }
     }
 
-    /// Runs statements from BEGIN to COMMIT.
-    pub async fn transact(&mut self, query: Statements<'_>) -> Result<(), Error> {
+    /// Runs what is one transaction, be it one statement or some from BEGIN to COMMIT.
+    pub async fn run(&mut self, query: Statement<'_>) -> Result<(), Error> {
         self.ready().await?;
         self.in_doubt = true;
-        match query.execute(&mut self.connection).await {
+        let started = Instant::now();
+        let written = query.execute(&mut self.connection).await;
+        // Almost all of it is the fsync, unless the batch is large.
+        metrics::histogram!("tollgate_store_write_seconds").record(started.elapsed());
+        match written {
             Ok(_) => {
                 self.in_doubt = false;
                 Ok(())

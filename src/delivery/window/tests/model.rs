@@ -661,25 +661,25 @@ fn walk(ordered: bool, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 700, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn p4_p5_a_lane_is_in_order_and_nothing_is_lost_whatever_happens(
-        steps in prop::collection::vec(step(false), 1..300),
+        steps in prop::collection::vec(step(false), 1..200),
     ) {
         walk(true, &steps);
     }
 
     #[test]
     fn p4_p5_nothing_is_lost_or_settled_twice_across_seeks(
-        steps in prop::collection::vec(step(true), 1..300),
+        steps in prop::collection::vec(step(true), 1..200),
     ) {
         walk(true, &steps);
     }
 
     #[test]
     fn p4_p5_unordered_events_are_not_lost_either(
-        steps in prop::collection::vec(step(true), 1..300),
+        steps in prop::collection::vec(step(true), 1..200),
     ) {
         walk(false, &steps);
     }
