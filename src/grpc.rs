@@ -55,7 +55,7 @@ pub struct Settings {
     pub stream_max_age: Duration,
     /// How far heartbeats are apart.
     pub heartbeat: Duration,
-    /// How often an idle connection is pinged.
+    /// How often an idle connection is pinged, and how long a new one may take to begin.
     pub keepalive: Duration,
     /// How long the drain lasts before connections are cut.
     pub drain: Duration,
@@ -95,7 +95,8 @@ pub struct Context {
 pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error> {
     let settings = context.settings.clone();
     let cut = CancellationToken::new();
-    let incoming = connection::incoming(listener, settings.max_connections, cut.clone());
+    let incoming =
+        connection::incoming(listener, settings.max_connections, settings.keepalive, cut.clone());
     let mut server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -104,7 +105,7 @@ pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error>
         .http2_keepalive_interval(Some(settings.keepalive))
         .http2_keepalive_timeout(Some(settings.keepalive));
     if let Some(tls) = &settings.tls {
-        server = server.tls_config(tls_config(tls))?;
+        server = server.tls_config(tls_config(tls).timeout(settings.keepalive))?;
     }
     let (health_reporter, health) = tonic_health::server::health_reporter();
     set_health(&health_reporter, true).await;
