@@ -39,6 +39,15 @@ const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.b
 /// What a client may send before it is read, per stream and per connection. Acks are small.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Whose health is told: the server's as a whole, and each service's.
+const HEALTH_OF: [&str; 6] = [
+    "",
+    "tollgate.v1.SubscriptionService",
+    "tollgate.v1.EventService",
+    "tollgate.v1.PaymentService",
+    "tollgate.v1.ReceiptService",
+    "tollgate.v1.AdminService",
+];
 /// How large the headers of a call may be.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
@@ -107,7 +116,7 @@ pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error>
     if let Some(tls) = &settings.tls {
         server = server.tls_config(tls_config(tls).timeout(settings.keepalive))?;
     }
-    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let (mut health_reporter, health) = tonic_health::server::health_reporter();
     set_health(&health_reporter, true).await;
     let routes = routes(&context)?.add_service(health);
     let router = server.add_routes(routes);
@@ -116,6 +125,10 @@ pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error>
     let drain_begins = async move {
         stopping.cancelled().await;
         set_health(&health_reporter, false).await;
+        // Ends the streams that watch it, which would hold up the drain.
+        for service in HEALTH_OF {
+            health_reporter.clear_service_status(service).await;
+        }
     };
     let mut serving = Box::pin(router.serve_with_incoming_shutdown(incoming, drain_begins));
     tokio::select! {
@@ -190,14 +203,7 @@ fn routes(context: &Context) -> Result<tonic::service::Routes, Error> {
 async fn set_health(reporter: &tonic_health::server::HealthReporter, serving: bool) {
     use tonic_health::ServingStatus;
     let state = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in [
-        "",
-        "tollgate.v1.SubscriptionService",
-        "tollgate.v1.EventService",
-        "tollgate.v1.PaymentService",
-        "tollgate.v1.ReceiptService",
-        "tollgate.v1.AdminService",
-    ] {
+    for service in HEALTH_OF {
         reporter.set_service_status(service, state).await;
     }
 }
