@@ -4,6 +4,7 @@ mod delivery;
 mod faulty_store;
 mod flow;
 mod gateway;
+mod grpc;
 mod http;
 mod log_capture;
 mod promises;
