@@ -40,6 +40,15 @@ const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.b
 /// What a client may send before it is read, per stream and per connection. Acks are small.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Whose health is told: the server's as a whole, and each service's.
+const HEALTH_OF: [&str; 6] = [
+    "",
+    "tollgate.v1.SubscriptionService",
+    "tollgate.v1.EventService",
+    "tollgate.v1.PaymentService",
+    "tollgate.v1.ReceiptService",
+    "tollgate.v1.AdminService",
+];
 /// How large the headers of a call may be.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
@@ -56,7 +65,7 @@ pub struct Settings {
     pub stream_max_age: Duration,
     /// How far heartbeats are apart.
     pub heartbeat: Duration,
-    /// How often an idle connection is pinged.
+    /// How often an idle connection is pinged, and how long a new one may take to begin.
     pub keepalive: Duration,
     /// How long the drain lasts before connections are cut.
     pub drain: Duration,
@@ -96,7 +105,8 @@ pub struct Context {
 pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error> {
     let settings = context.settings.clone();
     let cut = CancellationToken::new();
-    let incoming = connection::incoming(listener, settings.max_connections, cut.clone());
+    let incoming =
+        connection::incoming(listener, settings.max_connections, settings.keepalive, cut.clone());
     let mut server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -105,9 +115,9 @@ pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error>
         .http2_keepalive_interval(Some(settings.keepalive))
         .http2_keepalive_timeout(Some(settings.keepalive));
     if let Some(tls) = &settings.tls {
-        server = server.tls_config(tls_config(tls))?;
+        server = server.tls_config(tls_config(tls).timeout(settings.keepalive))?;
     }
-    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let (mut health_reporter, health) = tonic_health::server::health_reporter();
     set_health(&health_reporter, true).await;
     let routes = routes(&context)?.add_service(health);
     let router = server.add_routes(routes);
@@ -116,6 +126,10 @@ pub async fn serve(listener: TcpListener, context: Context) -> Result<(), Error>
     let drain_begins = async move {
         stopping.cancelled().await;
         set_health(&health_reporter, false).await;
+        // Ends the streams that watch it, which would hold up the drain.
+        for service in HEALTH_OF {
+            health_reporter.clear_service_status(service).await;
+        }
     };
     let mut serving = Box::pin(router.serve_with_incoming_shutdown(incoming, drain_begins));
     tokio::select! {
@@ -190,14 +204,7 @@ fn routes(context: &Context) -> Result<tonic::service::Routes, Error> {
 async fn set_health(reporter: &tonic_health::server::HealthReporter, serving: bool) {
     use tonic_health::ServingStatus;
     let state = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in [
-        "",
-        "tollgate.v1.SubscriptionService",
-        "tollgate.v1.EventService",
-        "tollgate.v1.PaymentService",
-        "tollgate.v1.ReceiptService",
-        "tollgate.v1.AdminService",
-    ] {
+    for service in HEALTH_OF {
         reporter.set_service_status(service, state).await;
     }
 }

@@ -3,6 +3,7 @@
 //! size. A request is answered 2xx only after what it said is committed (P1).
 
 pub mod admin;
+pub mod opening;
 pub mod webhooks;
 
 use std::convert::Infallible;
@@ -20,6 +21,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use opening::Opening;
+
 /// How large the headers of a request may be.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// How many headers a request may have.
@@ -32,7 +35,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// How many connections there may be.
     pub max_connections: usize,
-    /// How long the headers, and then the body, may take to arrive.
+    /// How long the first bytes, the headers, and then the body, may take to arrive.
     pub read_timeout: Duration,
     /// How long open requests may go on once the gateway stops.
     pub drain: Duration,
@@ -73,7 +76,8 @@ pub async fn serve(
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
             async move { answer.await as Result<_, Infallible> }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let stream = TokioIo::new(Opening::within(limits.read_timeout, stream));
+        let connection = builder.serve_connection(stream, service).into_owned();
         let connection = open.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -1,5 +1,5 @@
-//! Client connections: accepted up to a limit, each with a budget of bytes under way, and each cut when
-//! the drain has lasted long enough. A server that only asks streams to end would wait for ever on one
+//! Client connections: accepted up to a limit, each with a budget of bytes under way, and each cut when it
+//! does not begin in time or when the drain has lasted long enough. A server that only asks streams to end would wait for ever on one
 //! that is not read.
 
 use std::io;
@@ -12,6 +12,7 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TlsConnectInfo};
 
@@ -19,6 +20,8 @@ use crate::delivery::Budget;
 
 /// How long to wait after a failed accept, as when file descriptors have run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How many bytes a client sends at once when it begins, with TLS or without: before them nobody pings it.
+const OPENING_BYTES: usize = 24;
 
 /// One client connection.
 pub struct Connection {
@@ -26,6 +29,9 @@ pub struct Connection {
     budget: Budget,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
+    /// Until when it must have begun; `None` once it has.
+    begins_by: Option<Pin<Box<Sleep>>>,
+    came: usize,
     _place: OwnedSemaphorePermit,
 }
 
@@ -50,14 +56,16 @@ impl ConnectionInfo {
     }
 }
 
-/// Accepts up to `max_connections` at a time; all are cut when `cut` is cancelled.
+/// Accepts up to `max_connections` at a time; each must begin within `opening`, and all are cut when `cut`
+/// is cancelled.
 pub fn incoming(
     listener: TcpListener,
     max_connections: usize,
+    opening: Duration,
     cut: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(max_connections));
-    futures::stream::unfold((listener, places, cut), |(listener, places, cut)| async move {
+    futures::stream::unfold((listener, places, cut), move |(listener, places, cut)| async move {
         loop {
             let place = places.clone().acquire_owned().await.ok()?;
             match listener.accept().await {
@@ -69,6 +77,8 @@ pub fn incoming(
                         budget: Budget::default(),
                         cut: Box::pin(cut.clone().cancelled_owned()),
                         is_cut: false,
+                        begins_by: Some(Box::pin(tokio::time::sleep(opening))),
+                        came: 0,
                         _place: place,
                     };
                     return Some((Ok(connection), (listener, places, cut)));
@@ -107,7 +117,18 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_cut(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(begins_by) = &mut self.begins_by {
+            if read.is_pending() && begins_by.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.came += buffer.filled().len() - before;
+            if self.came >= OPENING_BYTES {
+                self.begins_by = None;
+            }
+        }
+        read
     }
 }
 

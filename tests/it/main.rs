@@ -6,6 +6,8 @@ mod faults;
 mod faulty_store;
 mod flow;
 mod gateway;
+mod grpc;
+mod http;
 mod log_capture;
 mod process;
 mod promises;

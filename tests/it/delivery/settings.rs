@@ -95,7 +95,7 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
     let updated = updated.expect("updated");
     let (before, after) = (created.settings.expect("told"), updated.settings.expect("told"));
     assert_eq!(after.ack_deadline, wire(Duration::from_secs(90)));
-    let same = DeliverySettings { ack_deadline: before.ack_deadline, ..after.clone() };
+    let same = DeliverySettings { ack_deadline: before.ack_deadline, ..after };
     assert_eq!(same, before, "the rest stays");
     assert!(!updated.filter.expect("told").changes_only);
     let updated = update(&client, wanted.clone(), &["filter"]).await.expect("updated");
