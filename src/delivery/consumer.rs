@@ -93,14 +93,6 @@ impl EndReason {
     }
 }
 
-/// What attaching gives.
-pub struct Attachment {
-    /// The consumer's number.
-    pub id: ConsumerId,
-    /// What it is sent.
-    pub messages: mpsc::Receiver<Message>,
-}
-
 /// An attached consumer.
 pub struct Consumer {
     id: ConsumerId,

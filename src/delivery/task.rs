@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use lru::LruCache;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::consumer::{Attachment, ConsumerOptions, EndReason, Message};
+use super::consumer::{Consumer, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
 use super::window::{Backlog, ConsumerId, Nack, Now, Window};
 use super::{Error, Shared};
@@ -92,7 +92,11 @@ type Described = Result<(Spec, bool, Snapshot), Error>;
 /// What the task is told.
 pub enum Command {
     /// A consumer comes.
-    Attach { options: ConsumerOptions, reply: oneshot::Sender<Attachment> },
+    Attach {
+        options: ConsumerOptions,
+        commands: mpsc::Sender<Command>,
+        reply: oneshot::Sender<Consumer>,
+    },
     /// A consumer is gone.
     Detach { consumer: ConsumerId },
     /// A consumer allows more.
@@ -237,7 +241,7 @@ impl Task {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Attach { options, reply } => self.attach(options, reply),
+            Command::Attach { options, commands, reply } => self.attach(options, commands, reply),
             Command::Detach { consumer } => self.detach(consumer),
             Command::Credit { consumer, deliveries } => {
                 if let Some(attached) = self.consumers.get_mut(&consumer) {
@@ -279,14 +283,21 @@ impl Task {
         }
     }
 
-    fn attach(&mut self, options: ConsumerOptions, reply: oneshot::Sender<Attachment>) {
+    fn attach(
+        &mut self,
+        options: ConsumerOptions,
+        commands: mpsc::Sender<Command>,
+        reply: oneshot::Sender<Consumer>,
+    ) {
         let id = ConsumerId(self.next_consumer);
         self.next_consumer += 1;
         let (sender, messages) = mpsc::channel(MAX_STREAM_MESSAGES);
         let attached = Attached::new(options, &self.spec.settings, sender);
-        if self.stopped.is_none() && reply.send(Attachment { id, messages }).is_ok() {
+        if self.stopped.is_none() {
             self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
+            // Whoever asked may be gone, now or before it takes the answer: dropped, it detaches.
+            let _ = reply.send(Consumer::new(id, messages, commands));
         }
     }
 

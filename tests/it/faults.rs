@@ -2,3 +2,4 @@
 //! of them need the gateway as a process of its own.
 
 mod kill;
+mod streams;
