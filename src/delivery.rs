@@ -291,14 +291,12 @@ impl Delivery {
         start: Start,
         options: ConsumerOptions,
     ) -> Result<Consumer, Error> {
-        if self.handle(name).is_err() {
-            match self.register(name, spec, start).await {
-                // Somebody else was faster.
-                Ok(()) | Err(Error::Exists(_)) => {}
-                Err(error) => return Err(error),
-            }
+        let exists = self.handle(name).is_ok();
+        match if exists { Ok(()) } else { self.register(name, spec, start).await } {
+            // It may exist by now: somebody else was faster.
+            Ok(()) | Err(Error::Exists(_)) => self.attach(name, options).await,
+            Err(error) => Err(error),
         }
-        self.attach(name, options).await
     }
 
     /// Settles deliveries. When this returns, what is APPLIED or DUPLICATE is durable.

@@ -145,7 +145,7 @@ pub enum Error {
 
 fn tls_config(tls: &Tls) -> ServerTlsConfig {
     let identity = Identity::from_pem(&tls.certificate, &tls.key);
-    let config = ServerTlsConfig::new().identity(identity);
+    let config = ServerTlsConfig::new().identity(identity).timeout(connection::FIRST_BYTES_WITHIN);
     match &tls.client_ca {
         Some(authority) => config.client_ca_root(Certificate::from_pem(authority)),
         None => config,

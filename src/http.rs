@@ -3,6 +3,7 @@
 //! size. A request is answered 2xx only after what it said is committed (P1).
 
 pub mod admin;
+mod first_bytes;
 pub mod webhooks;
 
 use std::convert::Infallible;
@@ -19,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+use first_bytes::FirstBytes;
 
 /// How large the headers of a request may be.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -60,6 +63,7 @@ pub async fn serve(
         .keep_alive_interval(Some(limits.read_timeout))
         .keep_alive_timeout(limits.read_timeout);
     let open = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             () = stopping.cancelled() => break,
@@ -73,16 +77,21 @@ pub async fn serve(
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
             async move { answer.await as Result<_, Infallible> }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = open.watch(connection);
+        let stream = TokioIo::new(FirstBytes::within(stream, limits.read_timeout));
+        let connection = open.watch(builder.serve_connection(stream, service).into_owned());
+        let cut = cut.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended early");
+                },
+                () = cut.cancelled() => {}
             }
             drop(place);
         });
     }
     if tokio::time::timeout(limits.drain, open.shutdown()).await.is_err() {
+        cut.cancel();
         tracing::info!("drain is over; open requests were given up");
     }
 }

@@ -1,17 +1,19 @@
 //! Client connections: accepted up to a limit, each with a budget of bytes under way, and each cut when
 //! the drain has lasted long enough. A server that only asks streams to end would wait for ever on one
-//! that is not read.
+//! that is not read. One that does not begin to speak in time is cut too, since pings begin only after
+//! the beginning.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TlsConnectInfo};
 
@@ -19,6 +21,10 @@ use crate::delivery::Budget;
 
 /// How long to wait after a failed accept, as when file descriptors have run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How long a connection may take for its first bytes, and for its TLS handshake.
+pub const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(10);
+/// How many they are: the preface of HTTP/2, and less than any greeting of TLS.
+const FIRST_BYTES: usize = 24;
 
 /// One client connection.
 pub struct Connection {
@@ -26,6 +32,9 @@ pub struct Connection {
     budget: Budget,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
+    /// How many of the first bytes are missing, and until when they are waited for.
+    missing: usize,
+    speaks_by: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -69,6 +78,8 @@ pub fn incoming(
                         budget: Budget::default(),
                         cut: Box::pin(cut.clone().cancelled_owned()),
                         is_cut: false,
+                        missing: FIRST_BYTES,
+                        speaks_by: Box::pin(tokio::time::sleep(FIRST_BYTES_WITHIN)),
                         _place: place,
                     };
                     return Some((Ok(connection), (listener, places, cut)));
@@ -107,7 +118,13 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_cut(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.missing > 0 && self.speaks_by.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.missing = self.missing.saturating_sub(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 

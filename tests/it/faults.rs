@@ -2,4 +2,6 @@
 //! of them need the gateway as a process of its own.
 
 mod kill;
+mod slow;
+mod stop;
 mod streams;
