@@ -258,7 +258,7 @@ impl Delivery {
         to_its_end(async move {
             let _one_at_a_time = delivery.registry.lock().await;
             let handle = delivery.handle(&name)?;
-            // First for good, so that one that cannot be deleted now goes on as if nothing had been asked.
+            // What the task still commits of a subscription that the store has forgotten leaves nothing.
             match delivery.shared.store.delete_subscription(handle.id).await {
                 // An earlier call came as far as this.
                 Ok(()) | Err(store::Error::NotFound(_)) => {}

@@ -30,6 +30,7 @@ use crate::ingest::Ingest;
 pub use auth::Auth;
 
 /// The messages and services, made from `proto/`; events in them are bytes (see `build.rs`).
+#[expect(clippy::large_enum_variant, reason = "generated")]
 pub mod proto {
     tonic::include_proto!("tollgate.v1");
 }

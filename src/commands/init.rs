@@ -61,7 +61,7 @@ const TEMPLATE: &str = r#"# The configuration of a Tollgate gateway: `tollgate s
 # client_ca = ""
 
 [admin]
-# Dashboard /, /metrics, /healthz, /readyz.
+# /metrics, /healthz, /readyz.
 # listen = "127.0.0.1:9090"
 # The names under which it may be called, without port.
 # allowed_hosts = ["localhost", "127.0.0.1", "[::1]"]

@@ -21,6 +21,8 @@ use crate::store::{SqliteStore, Store};
 
 /// How long subscriptions have to commit what was settled before the store is closed.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How often recorded samples are folded into their buckets.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The buckets of all histograms of seconds.
 const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -125,12 +127,21 @@ impl Gateway {
         listeners: Listeners,
         clock: Clock,
     ) -> anyhow::Result<Gateway> {
+        let path = config.store.path.to_string_lossy().into_owned();
+        let store = SqliteStore::open(&path, grpc::convert::CODEC).await;
+        let store = store.with_context(|| format!("store.url: could not open {path}"))?;
+        Gateway::over(Arc::new(store), config, listeners, clock).await
+    }
+
+    /// Starts everything over a store that is open already.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        config: Config,
+        listeners: Listeners,
+        clock: Clock,
+    ) -> anyhow::Result<Gateway> {
         // Metrics are registered as they are first recorded, so the recorder comes first.
         let metrics = recorder();
-        let path = config.store.path.to_string_lossy();
-        let store = SqliteStore::open(&path, grpc::convert::CODEC).await;
-        let store: Arc<dyn Store> =
-            Arc::new(store.with_context(|| format!("store.url: could not open {path}"))?);
         let head = store.head().await?;
         let tail = Arc::new(Tail::new(head.sequence));
         let endpoints = Endpoints::new(config.endpoints.clone());
@@ -195,6 +206,7 @@ impl Gateway {
         };
         let limits = limits(config, MAX_ADMIN_CONNECTIONS);
         let stopping = self.stopping.clone();
+        tokio::spawn(tidy_metrics(admin.metrics.clone(), stopping.clone()));
         self.servers.push(tokio::spawn(async move {
             http::serve(listener, admin.router(), limits, stopping).await;
             Ok(())
@@ -316,6 +328,13 @@ fn recorder() -> PrometheusHandle {
         handle
     });
     handle.clone()
+}
+
+/// Folds recorded samples into their buckets: where nobody asks for the metrics they would pile up.
+async fn tidy_metrics(metrics: PrometheusHandle, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
+    }
 }
 
 /// Brings the gauges of subscriptions up to date.

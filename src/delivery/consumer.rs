@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Error;
 use super::budget::Budget;
@@ -93,30 +93,50 @@ impl EndReason {
     }
 }
 
+/// What attaching gives.
+pub struct Attachment {
+    /// The consumer's number.
+    pub id: ConsumerId,
+    /// What it is sent.
+    pub messages: mpsc::Receiver<Message>,
+    /// Tells the task that a stream which had fallen behind has read on.
+    pub read_on: Arc<Notify>,
+}
+
 /// An attached consumer.
 pub struct Consumer {
     id: ConsumerId,
     messages: mpsc::Receiver<Message>,
+    read_on: Arc<Notify>,
     commands: mpsc::Sender<Command>,
 }
 
 impl Consumer {
-    pub(super) fn new(
-        id: ConsumerId,
-        messages: mpsc::Receiver<Message>,
-        commands: mpsc::Sender<Command>,
-    ) -> Consumer {
-        Consumer { id, messages, commands }
+    pub(super) fn new(attachment: Attachment, commands: mpsc::Sender<Command>) -> Consumer {
+        let Attachment { id, messages, read_on } = attachment;
+        Consumer { id, messages, read_on, commands }
     }
 
     /// The next message; `None` once the subscription is gone.
     pub async fn next(&mut self) -> Option<Message> {
-        self.messages.recv().await
+        let message = self.messages.recv().await;
+        self.tell_read_on();
+        message
     }
 
     /// The next message if one is there already.
     pub fn try_next(&mut self) -> Option<Message> {
-        self.messages.try_recv().ok()
+        let message = self.messages.try_recv().ok()?;
+        self.tell_read_on();
+        Some(message)
+    }
+
+    /// The task stops handing to a full channel and nothing else need wake it: whoever reads does, once,
+    /// on the way down through the middle.
+    fn tell_read_on(&self) {
+        if self.messages.len() == self.messages.max_capacity() / 2 {
+            self.read_on.notify_one();
+        }
     }
 
     /// Allows more deliveries, with `manual_credit`.

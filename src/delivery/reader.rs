@@ -11,9 +11,9 @@ use crate::model::Sequence;
 use crate::store::Logged;
 
 /// How many events a page looks at.
-const MAX_PAGE_EVENTS: usize = 1024;
+const MAX_PAGE_EVENTS: usize = 512;
 /// How many bytes of events a page has.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 512 * 1024;
 
 /// A reader of the log.
 pub struct Reader {

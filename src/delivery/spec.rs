@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::filter::Filter;
-use super::window;
+pub use super::window::Settings;
 
 /// The longest ack deadline and extension.
 pub const MAX_ACK_DEADLINE: Duration = Duration::from_secs(3600);
@@ -24,26 +24,6 @@ pub struct Spec {
     pub filter: Filter,
     /// How it is delivered.
     pub settings: Settings,
-}
-
-/// How deliveries are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Settings {
-    /// How long a consumer has for a delivery.
-    pub ack_deadline: Duration,
-    /// How many deliveries may be unacknowledged.
-    pub max_outstanding: usize,
-    /// How many bytes of events may be unacknowledged.
-    pub max_outstanding_bytes: usize,
-    /// After how many failed attempts an event becomes a dead letter; `None` for never.
-    pub max_attempts: Option<u32>,
-    /// The wait after the first failed attempt.
-    pub min_backoff: Duration,
-    /// The longest wait.
-    pub max_backoff: Duration,
-    /// Whether the events of one subject wait for each other.
-    pub ordered: bool,
 }
 
 impl Default for Settings {
@@ -69,20 +49,5 @@ impl Spec {
     /// Reads it back.
     pub fn from_text(text: &str) -> Result<Spec, serde_json::Error> {
         serde_json::from_str(text)
-    }
-}
-
-impl Settings {
-    /// As the window takes them.
-    pub fn for_window(&self) -> window::Settings {
-        window::Settings {
-            ack_deadline: self.ack_deadline,
-            max_outstanding: self.max_outstanding,
-            max_outstanding_bytes: self.max_outstanding_bytes,
-            max_attempts: self.max_attempts,
-            min_backoff: self.min_backoff,
-            max_backoff: self.max_backoff,
-            ordered: self.ordered,
-        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod attached;
 mod hand_out;
+mod meters;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lru::LruCache;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::consumer::{Consumer, ConsumerOptions, EndReason, Message};
+use super::consumer::{Attachment, Consumer, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
 use super::window::{Backlog, ConsumerId, Nack, Now, Window};
 use super::{Error, Shared};
@@ -25,6 +26,7 @@ use crate::model::{Sequence, SubjectId};
 use crate::store::{self, Logged, StoredSubscription, SubscriptionId};
 
 use attached::Attached;
+use meters::Meters;
 pub use settle::AckStatus;
 use settle::Commits;
 
@@ -42,6 +44,8 @@ const MAX_LANES_A_TURN: usize = 256;
 const MAX_UNRECORDED: u64 = 5000;
 /// How many commands are taken before deliveries are looked at again.
 const MAX_COMMANDS_A_TURN: usize = 64;
+/// The shortest sleep, so that nothing can make the task spin.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
 /// How long after an I/O failure the task tries again.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -129,12 +133,14 @@ struct Task {
     paused: bool,
     window: Window,
     consumers: BTreeMap<ConsumerId, Attached>,
+    read_on: Arc<Notify>,
     next_consumer: u64,
     /// Whose turn it is.
     turn: ConsumerId,
     cache: LruCache<Sequence, Arc<Logged>>,
     commits: Commits,
     dead_letters: i64,
+    meters: Meters,
     stopped: Option<oneshot::Sender<()>>,
 }
 
@@ -178,13 +184,15 @@ impl Task {
         let cached = NonZeroUsize::new(MAX_CACHED_EVENTS).expect("the constant is not zero");
         Task {
             commits: Commits::new(shared.ingest.clone()),
-            window: Window::new(stored.position, spec.settings.for_window(), now_of(&shared)),
+            window: Window::new(stored.position, spec.settings.clone(), now_of(&shared)),
             shared,
             id: stored.id,
+            meters: Meters::of(&stored.name),
             name: stored.name,
             spec,
             paused: stored.paused,
             consumers: BTreeMap::new(),
+            read_on: Arc::default(),
             next_consumer: 1,
             turn: ConsumerId(0),
             cache: LruCache::new(cached),
@@ -213,14 +221,17 @@ impl Task {
     ) -> bool {
         let mut first = None;
         if idle {
-            let wake = self.window.next_wake().map(|at| at.saturating_sub(self.now().monotonic));
             let serving = self.is_serving();
+            // Without anybody to hand events to, a lane that is due changes nothing.
+            let wake = if serving { self.window.next_wake() } else { self.window.next_deadline() };
+            let wake = wake.map(|at| at.saturating_sub(self.now().monotonic).max(MIN_SLEEP));
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => first = Some(command),
                     None => return false,
                 },
                 _ = tail.changed(), if serving => {}
+                () = self.read_on.notified() => {}
                 () = self.commits.finished() => {}
                 () = tokio::time::sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => {}
             }
@@ -268,7 +279,7 @@ impl Task {
             Command::Configure { spec, paused } => {
                 self.spec = *spec;
                 self.paused = paused;
-                self.window.set_settings(self.spec.settings.for_window());
+                self.window.set_settings(self.spec.settings.clone());
             }
             Command::Seek { to, reply } => self.seek(to, reply),
             Command::Replay { which, reply } => {
@@ -297,7 +308,8 @@ impl Task {
             self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
             // Whoever asked may be gone, now or before it takes the answer: dropped, it detaches.
-            let _ = reply.send(Consumer::new(id, messages, commands));
+            let attachment = Attachment { id, messages, read_on: self.read_on.clone() };
+            let _ = reply.send(Consumer::new(attachment, commands));
         }
     }
 

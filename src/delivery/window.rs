@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Money, Sequence, SubjectId};
 
@@ -96,7 +97,8 @@ pub struct Now {
 }
 
 /// How deliveries are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// How long a consumer has for a delivery.
     pub ack_deadline: Duration,
@@ -344,9 +346,13 @@ impl Window {
     /// The soonest time, by the monotonic clock, at which something happens by itself: a lease ends, a
     /// lane is due, or lanes should be read from the store.
     pub fn next_wake(&self) -> Option<Duration> {
-        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         let due = self.lanes.next_due();
-        [deadline, due, self.mark_due(), self.next_search()].into_iter().flatten().min()
+        [self.next_deadline(), due, self.mark_due(), self.next_search()].into_iter().flatten().min()
+    }
+
+    /// The soonest end of a lease, by the monotonic clock.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Notes the time and lets lanes go on that are due.

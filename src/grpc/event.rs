@@ -130,6 +130,10 @@ impl Watch {
             self.begun = true;
             return Some(Ok(Out::Heartbeat(watch_heartbeat(&self.context, self.sent))));
         }
+        let between = self.life.due_between_messages();
+        if let Some(due) = between {
+            return Some(Ok(self.due(due)));
+        }
         loop {
             if let Some(logged) = self.ready.pop_front() {
                 self.sent = logged.sequence;
@@ -142,12 +146,7 @@ impl Watch {
             }
             tokio::select! {
                 biased;
-                due = self.life.due() => match due {
-                    Due::Heartbeat => {
-                        return Some(Ok(Out::Heartbeat(watch_heartbeat(&self.context, self.sent))));
-                    }
-                    Due::End(reason) => return Some(Ok(self.end(reason))),
-                },
+                due = self.life.due() => return Some(Ok(self.due(due))),
                 () = self.reader.more() => {}
             }
             match self.reader.page().await {
@@ -157,6 +156,13 @@ impl Watch {
                     return Some(Err(from_delivery(error)));
                 }
             }
+        }
+    }
+
+    fn due(&mut self, due: Due) -> Out {
+        match due {
+            Due::Heartbeat => Out::Heartbeat(watch_heartbeat(&self.context, self.sent)),
+            Due::End(reason) => self.end(reason),
         }
     }
 

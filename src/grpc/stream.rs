@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use rand::Rng;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ use crate::model::Sequence;
 
 /// The share of a stream's age that is taken off at random, so that streams do not all reconnect at once.
 const AGE_JITTER: f64 = 0.1;
+/// How many messages may go out before a stream looks at what is due.
+const MAX_MESSAGES_A_LOOK: u32 = 16;
 
 /// The life of one stream.
 pub struct Life {
@@ -24,6 +27,8 @@ pub struct Life {
     stopping: CancellationToken,
     ends_at: Instant,
     heartbeats: Interval,
+    /// Messages since it was last looked at what is due.
+    messages: u32,
 }
 
 /// What a stream's life asks of it.
@@ -46,7 +51,19 @@ impl Life {
             stopping: context.stopping.clone(),
             ends_at: Instant::now() + context.settings.stream_max_age.mul_f64(share),
             heartbeats,
+            messages: 0,
         }
+    }
+
+    /// What is due by now, looked at every so many calls: for a stream that always has more to send, and
+    /// would never come to `due`.
+    pub fn due_between_messages(&mut self) -> Option<Due> {
+        self.messages += 1;
+        if self.messages < MAX_MESSAGES_A_LOOK {
+            return None;
+        }
+        self.messages = 0;
+        self.due().now_or_never()
     }
 
     /// The next thing due. Safe to drop and call again.

@@ -1,9 +1,16 @@
 //! The integration tests, linked once: the module list only.
 
+mod delivery;
 mod faults;
+mod faulty_store;
 mod flow;
+mod fuzz;
 mod gateway;
+mod log_capture;
 mod process;
+mod promises;
+mod reflection;
 mod store;
+mod subscriber;
 mod tidy;
 mod vectors;

@@ -25,7 +25,7 @@ impl Task {
         let now = self.now();
         let jitter = rand::rng().random();
         for freed in self.window.expire(now, jitter) {
-            metrics::counter!("tollgate_expired_deliveries_total").increment(1);
+            self.meters.expired.increment(1);
             self.free(freed);
         }
         if !self.is_serving() {
@@ -230,9 +230,9 @@ impl Task {
             logged,
         });
         if leased.attempt > 1 {
-            metrics::counter!("tollgate_redeliveries_total").increment(1);
+            self.meters.redeliveries.increment(1);
         }
-        metrics::counter!("tollgate_deliveries_total").increment(1);
+        self.meters.deliveries.increment(1);
         let Some(attached) = self.consumers.get_mut(&consumer) else { return };
         attached.credit = attached.credit.map(|left| left.saturating_sub(1));
         let sent = attached.messages.try_send(message).is_ok();

@@ -42,6 +42,8 @@ pub(super) struct Commits {
     waiting_for_it: Vec<Waiter>,
     waiting_for_next: Vec<Waiter>,
     outcome: Option<(PositionUpdate, Result<(), ingest::Error>)>,
+    /// The writer has stopped: what the window holds to be settled was not committed and never will be.
+    stopped: bool,
 }
 
 impl Commits {
@@ -52,6 +54,7 @@ impl Commits {
             waiting_for_it: Vec::new(),
             waiting_for_next: Vec::new(),
             outcome: None,
+            stopped: false,
         }
     }
 
@@ -95,7 +98,8 @@ impl Commits {
             Some((update, Err(error))) => {
                 tell(&mut self.waiting_for_it, &Err(error.clone()));
                 tell(&mut self.waiting_for_next, &Err(error.clone()));
-                if error != ingest::Error::Stopped {
+                self.stopped = error == ingest::Error::Stopped;
+                if !self.stopped {
                     self.begin(update, true);
                 }
                 false
@@ -107,6 +111,10 @@ impl Commits {
     fn go_on(&mut self, next: impl FnOnce() -> Option<PositionUpdate>) {
         if self.under_way.is_some() {
             return;
+        }
+        // Only a restart knows what is durable; an ack that is repeated must not be confirmed meanwhile.
+        if self.stopped {
+            return tell(&mut self.waiting_for_next, &Err(ingest::Error::Stopped));
         }
         match next() {
             Some(update) => {
@@ -142,8 +150,13 @@ impl Task {
             self.window.committed();
         }
         let now = self.now();
-        let (window, id) = (&mut self.window, self.id);
-        self.commits.go_on(|| window.take_update(id, now));
+        let (window, meters, id) = (&mut self.window, &self.meters, self.id);
+        self.commits.go_on(|| {
+            let update = window.take_update(id, now)?;
+            let buried = update.dead_letters.iter().filter(|row| !row.replaying).count();
+            meters.dead_letters.increment(buried as u64);
+            Some(update)
+        });
     }
 
     /// Settles deliveries; the answer follows once that is durable.
@@ -179,6 +192,7 @@ impl Task {
             }
         };
         if let Some(freed) = settled.freed {
+            self.meters.settled.increment(1);
             self.free(freed);
         }
         match settled.verdict {

@@ -19,7 +19,8 @@ pub(super) async fn get(
     const LIST: &str = "timeline";
     let size = page::size(get.page_size)?.min(MAX_EVENTS);
     let (id, state) = find(context, &get.name).await?;
-    let from = page::after_number(LIST, &get.page_token)?.map_or(id.0, |after| after + 1);
+    let from =
+        page::after_number(LIST, &get.page_token)?.map_or(id.0, |after| after.saturating_add(1));
     let store = &context.delivery.shared().store;
     let sequences = store.subject_sequences(id, Sequence(from), size + 1).await;
     let mut sequences = sequences.map_err(from_store)?;

@@ -181,7 +181,16 @@ impl State {
             let (snapshot, _) = self.consumer.snapshot().await.ok()?;
             return Some(Ok(self.heartbeat(&snapshot)));
         }
+        let mut due = None;
+        if self.ends_by.is_none() {
+            due = self.life.due_between_messages();
+        }
         while !self.over {
+            if let Some(due) = due.take()
+                && let Some(message) = self.due(due).await
+            {
+                return Some(Ok(message));
+            }
             if self.ends_by.is_none()
                 && let Some(message) = self.consumer.try_next()
             {
@@ -222,16 +231,25 @@ impl State {
                 () = tokio::time::sleep_until(ends_by.unwrap_or_else(Instant::now)), if ends_by.is_some() => {
                     self.over = true;
                 }
-                due = self.life.due(), if ends_by.is_none() => match due {
-                    Due::End(reason) => return Some(Ok(self.end(reason, self.position))),
-                    Due::Heartbeat => {
-                        let (snapshot, _) = self.consumer.snapshot().await.ok()?;
-                        return Some(Ok(self.heartbeat(&snapshot)));
-                    }
-                }
+                came = self.life.due(), if ends_by.is_none() => due = Some(came),
             }
         }
         None
+    }
+
+    /// What is to be told; `None` where the subscription is gone and its own last message tells why.
+    async fn due(&mut self, due: Due) -> Option<Out> {
+        match due {
+            Due::End(reason) => {
+                // It ends either way; what is handed out from here on would only wait.
+                let _ = self.consumer.stop().await;
+                Some(self.end(reason, self.position))
+            }
+            Due::Heartbeat => {
+                let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+                Some(self.heartbeat(&snapshot))
+            }
+        }
     }
 
     async fn nothing_outstanding(&self) -> bool {

@@ -130,21 +130,32 @@ impl State {
             let (snapshot, _) = self.consumer.snapshot().await.ok()?;
             return Some(self.heartbeat(&snapshot));
         }
-        if let Some(message) = self.consumer.try_next() {
-            return Some(self.out(message));
-        }
+        let mut due = self.life.due_between_messages();
         loop {
+            if let Some(due) = due.take()
+                && let Some(message) = self.due(due).await
+            {
+                return Some(message);
+            }
+            if let Some(message) = self.consumer.try_next() {
+                return Some(self.out(message));
+            }
             tokio::select! {
                 message = self.consumer.next() => {
                     return message.map(|message| self.out(message));
                 }
-                due = self.life.due() => match due {
-                    Due::End(reason) => return Some(self.end(reason, self.position)),
-                    Due::Heartbeat => {
-                        let (snapshot, _) = self.consumer.snapshot().await.ok()?;
-                        return Some(self.heartbeat(&snapshot));
-                    }
-                }
+                came = self.life.due() => due = Some(came),
+            }
+        }
+    }
+
+    /// What is to be told; `None` where the subscription is gone and its own last message tells why.
+    async fn due(&mut self, due: Due) -> Option<Out> {
+        match due {
+            Due::End(reason) => Some(self.end(reason, self.position)),
+            Due::Heartbeat => {
+                let (snapshot, _) = self.consumer.snapshot().await.ok()?;
+                Some(self.heartbeat(&snapshot))
             }
         }
     }

@@ -179,7 +179,7 @@ fn refund(order: &SampleOrder<'_>) -> Value {
     json!({
         "id": format!("re_{seed}"),
         "object": "refund",
-        "amount": samples::amount(seed),
+        "amount": samples::part_of(samples::amount(seed)),
         "charge": format!("ch_{seed}"),
         "created": order.occurred_at.as_second(),
         "currency": "eur",

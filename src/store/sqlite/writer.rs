@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use lru::LruCache;
@@ -139,7 +140,11 @@ impl Writer {
     pub async fn run(&mut self, query: Statement<'_>) -> Result<(), Error> {
         self.ready().await?;
         self.in_doubt = true;
-        match query.execute(&mut self.connection).await {
+        let started = Instant::now();
+        let written = query.execute(&mut self.connection).await;
+        // Almost all of it is the fsync, unless the batch is large.
+        metrics::histogram!("tollgate_store_write_seconds").record(started.elapsed());
+        match written {
             Ok(_) => {
                 self.in_doubt = false;
                 Ok(())

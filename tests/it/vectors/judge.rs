@@ -58,8 +58,8 @@ pub fn canonical(vector: &Value, events: &[proto::Event]) -> Result<(), String> 
     if expected.len() != seen.len() {
         return Err(format!("{} events, expected {}: {seen:?}", seen.len(), expected.len()));
     }
-    let pairs = expected.iter().zip(&seen);
-    pairs.map(|(expected, seen)| seen.fits(expected)).collect()
+    let mut pairs = expected.iter().zip(&seen);
+    pairs.try_for_each(|(expected, seen)| seen.fits(expected))
 }
 
 impl Seen {
