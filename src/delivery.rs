@@ -25,7 +25,7 @@ use crate::model::{LogEpoch, Sequence};
 use crate::store::{self, Codec, DeadLetterRow, Store, StoredSubscription, SubscriptionId};
 
 pub use budget::Budget;
-pub use consumer::{Attachment, Consumer, ConsumerOptions, EndReason, Handed, Message};
+pub use consumer::{Consumer, ConsumerOptions, EndReason, Handed, Message};
 pub use filter::{Filter, LiveMode};
 pub use reader::Reader;
 pub use spec::{Settings, Spec};
@@ -177,28 +177,28 @@ impl Delivery {
 
     /// Creates a subscription.
     pub async fn create(&self, name: &str, spec: Spec, start: Start) -> Result<Described, Error> {
-        let _one_at_a_time = self.registry.lock().await;
-        self.create_locked(name, spec, start).await
+        self.register(name, spec, start).await?;
+        self.describe(name).await
     }
 
-    async fn create_locked(
-        &self,
-        name: &str,
-        spec: Spec,
-        start: Start,
-    ) -> Result<Described, Error> {
-        if self.handle(name).is_ok() {
-            return Err(Error::Exists(name.to_owned()));
-        }
-        if self.lock().len() >= MAX_SUBSCRIPTIONS {
-            return Err(Error::TooMany);
-        }
-        let position = self.resolve(start).await?;
-        let now = (self.shared.clock)();
-        let text = spec.to_text();
-        let stored = self.shared.store.create_subscription(name, &text, position, now).await?;
-        self.spawn(stored)?;
-        self.describe(name).await
+    /// Makes a subscription and starts its task.
+    async fn register(&self, name: &str, spec: Spec, start: Start) -> Result<(), Error> {
+        let (delivery, name) = (self.clone(), name.to_owned());
+        to_its_end(async move {
+            let _one_at_a_time = delivery.registry.lock().await;
+            if delivery.handle(&name).is_ok() {
+                return Err(Error::Exists(name));
+            }
+            if delivery.lock().len() >= MAX_SUBSCRIPTIONS {
+                return Err(Error::TooMany);
+            }
+            let position = delivery.resolve(start).await?;
+            let now = (delivery.shared.clock)();
+            let (store, text) = (&delivery.shared.store, spec.to_text());
+            let stored = store.create_subscription(&name, &text, position, now).await?;
+            delivery.spawn(stored)
+        })
+        .await
     }
 
     /// A subscription as it is now.
@@ -238,35 +238,49 @@ impl Delivery {
         name: &str,
         change: impl FnOnce(&mut Spec, &mut bool) + Send,
     ) -> Result<Described, Error> {
-        let _one_at_a_time = self.registry.lock().await;
+        let one_at_a_time = self.registry.clone().lock_owned().await;
         let handle = self.handle(name)?;
         let Described { mut spec, mut paused, .. } = self.describe(name).await?;
         change(&mut spec, &mut paused);
-        self.shared.store.update_subscription(handle.id, &spec.to_text(), paused).await?;
-        handle.send(Command::Configure { spec: Box::new(spec), paused }).await?;
+        let store = self.shared.store.clone();
+        to_its_end(async move {
+            let _one_at_a_time = one_at_a_time;
+            store.update_subscription(handle.id, &spec.to_text(), paused).await?;
+            handle.send(Command::Configure { spec: Box::new(spec), paused }).await
+        })
+        .await?;
         self.describe(name).await
     }
 
     /// Deletes a subscription; its streams end.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        let _one_at_a_time = self.registry.lock().await;
-        let handle = self.handle(name)?;
-        // What the task still commits of a subscription that the store has forgotten leaves nothing.
-        self.shared.store.delete_subscription(handle.id).await?;
-        self.lock().remove(name);
-        let (reply, answer) = oneshot::channel();
-        handle.send(Command::Stop { reason: EndReason::Deleted, reply }).await?;
-        let _ = answer.await;
-        Ok(())
+        let (delivery, name) = (self.clone(), name.to_owned());
+        to_its_end(async move {
+            let _one_at_a_time = delivery.registry.lock().await;
+            let handle = delivery.handle(&name)?;
+            // What the task still commits of a subscription that the store has forgotten leaves nothing.
+            match delivery.shared.store.delete_subscription(handle.id).await {
+                // An earlier call came as far as this.
+                Ok(()) | Err(store::Error::NotFound(_)) => {}
+                Err(error) => return Err(Error::Store(error)),
+            }
+            let (reply, answer) = oneshot::channel();
+            if handle.send(Command::Stop { reason: EndReason::Deleted, reply }).await.is_ok() {
+                let _ = answer.await;
+            }
+            delivery.lock().remove(&name);
+            Ok(())
+        })
+        .await
     }
 
     /// Attaches a consumer.
     pub async fn attach(&self, name: &str, options: ConsumerOptions) -> Result<Consumer, Error> {
         let handle = self.handle(name)?;
         let (reply, answer) = oneshot::channel();
-        handle.send(Command::Attach { options, reply }).await?;
-        let attachment = answer.await.map_err(|_| Error::Unavailable)?;
-        Ok(Consumer::new(attachment, handle.commands))
+        let commands = handle.commands.clone();
+        handle.send(Command::Attach { options, commands, reply }).await?;
+        answer.await.map_err(|_| Error::Unavailable)
     }
 
     /// Attaches a consumer, and creates the subscription first if it does not exist.
@@ -277,13 +291,12 @@ impl Delivery {
         start: Start,
         options: ConsumerOptions,
     ) -> Result<Consumer, Error> {
-        {
-            let _one_at_a_time = self.registry.lock().await;
-            if self.handle(name).is_err() {
-                self.create_locked(name, spec, start).await?;
-            }
+        let exists = self.handle(name).is_ok();
+        match if exists { Ok(()) } else { self.register(name, spec, start).await } {
+            // It may exist by now: somebody else was faster.
+            Ok(()) | Err(Error::Exists(_)) => self.attach(name, options).await,
+            Err(error) => Err(error),
         }
-        self.attach(name, options).await
     }
 
     /// Settles deliveries. When this returns, what is APPLIED or DUPLICATE is durable.
@@ -370,6 +383,14 @@ impl Delivery {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Handle>> {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does all of it, even if nobody waits for it any more. A call that is cancelled is dropped at whatever
+/// it waits for: a subscription would be stored and have no task, or have a task and not be stored.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.map_err(|_| Error::Unavailable)?
 }
 
 impl Handle {

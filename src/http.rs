@@ -63,6 +63,7 @@ pub async fn serve(
         .keep_alive_interval(Some(limits.read_timeout))
         .keep_alive_timeout(limits.read_timeout);
     let open = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             () = stopping.cancelled() => break,
@@ -77,16 +78,20 @@ pub async fn serve(
             async move { answer.await as Result<_, Infallible> }
         });
         let stream = TokioIo::new(Opening::within(limits.read_timeout, stream));
-        let connection = builder.serve_connection(stream, service).into_owned();
-        let connection = open.watch(connection);
+        let connection = open.watch(builder.serve_connection(stream, service).into_owned());
+        let cut = cut.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended early");
+                },
+                () = cut.cancelled() => {}
             }
             drop(place);
         });
     }
     if tokio::time::timeout(limits.drain, open.shutdown()).await.is_err() {
+        cut.cancel();
         tracing::info!("drain is over; open requests were given up");
     }
 }

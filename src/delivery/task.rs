@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use lru::LruCache;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::consumer::{Attachment, ConsumerOptions, EndReason, Message};
+use super::consumer::{Attachment, Consumer, ConsumerOptions, EndReason, Message};
 use super::spec::Spec;
 use super::window::{Backlog, ConsumerId, Nack, Now, Window};
 use super::{Error, Shared};
@@ -96,7 +96,11 @@ type Described = Result<(Spec, bool, Snapshot), Error>;
 /// What the task is told.
 pub enum Command {
     /// A consumer comes.
-    Attach { options: ConsumerOptions, reply: oneshot::Sender<Attachment> },
+    Attach {
+        options: ConsumerOptions,
+        commands: mpsc::Sender<Command>,
+        reply: oneshot::Sender<Consumer>,
+    },
     /// A consumer is gone.
     Detach { consumer: ConsumerId },
     /// A consumer allows more.
@@ -248,7 +252,7 @@ impl Task {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Attach { options, reply } => self.attach(options, reply),
+            Command::Attach { options, commands, reply } => self.attach(options, commands, reply),
             Command::Detach { consumer } => self.detach(consumer),
             Command::Credit { consumer, deliveries } => {
                 if let Some(attached) = self.consumers.get_mut(&consumer) {
@@ -290,15 +294,22 @@ impl Task {
         }
     }
 
-    fn attach(&mut self, options: ConsumerOptions, reply: oneshot::Sender<Attachment>) {
+    fn attach(
+        &mut self,
+        options: ConsumerOptions,
+        commands: mpsc::Sender<Command>,
+        reply: oneshot::Sender<Consumer>,
+    ) {
         let id = ConsumerId(self.next_consumer);
         self.next_consumer += 1;
         let (sender, messages) = mpsc::channel(MAX_STREAM_MESSAGES);
         let attached = Attached::new(options, &self.spec.settings, sender);
-        let attachment = Attachment { id, messages, read_on: self.read_on.clone() };
-        if self.stopped.is_none() && reply.send(attachment).is_ok() {
+        if self.stopped.is_none() {
             self.window.admit(id, &attached.name);
             self.consumers.insert(id, attached);
+            // Whoever asked may be gone, now or before it takes the answer: dropped, it detaches.
+            let attachment = Attachment { id, messages, read_on: self.read_on.clone() };
+            let _ = reply.send(Consumer::new(attachment, commands));
         }
     }
 

@@ -5,6 +5,7 @@ mod delivery;
 mod faults;
 mod faulty_store;
 mod flow;
+mod fuzz;
 mod gateway;
 mod grpc;
 mod http;

@@ -56,6 +56,7 @@ impl Attached {
             && self.outstanding_bytes < self.max_outstanding_bytes
             && self.credit != Some(0)
             && self.messages.capacity() > 1
+            && !self.messages.is_closed()
             && self.budget.left() > 0
     }
 
