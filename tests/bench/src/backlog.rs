@@ -192,7 +192,7 @@ async fn work_off(
     let complete = |(_, goal, seen): &(String, Arc<Goal>, Seen)| {
         seen.complete().and_then(|()| goal.complete())
     };
-    Ok((subscriptions.iter().map(complete).collect(), seconds))
+    Ok((subscriptions.iter().try_for_each(complete), seconds))
 }
 
 /// Works off a subscription by the SDK, and tells when all was acknowledged: when the gateway's position
