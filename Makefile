@@ -22,7 +22,8 @@ demo: compiler
 	cargo run --release -- demo $(if $(KEEP),--keep)
 
 bench: compiler
-	cargo run --release -p tollgate-bench -- $(ARGS)
+	cargo build --release -p tollgate -p tollgate-bench
+	$(or $(CARGO_TARGET_DIR),target)/release/tollgate-bench $(ARGS)
 
 proto-lint: $(BUF)
 	$(BUF) lint proto
