@@ -37,12 +37,14 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// The stream's type.
 pub type Consumed = Pin<Box<dyn Stream<Item = Result<proto::ConsumeResponse, Status>> + Send>>;
 
+/// What became of a settlement.
+type Outcome = Result<Vec<AckStatus>, ingest::Error>;
+/// A settlement that is being committed.
+type UnderWay = (Vec<String>, oneshot::Receiver<Outcome>);
+
 /// Settlements whose outcome is to be told, in order.
 enum Told {
-    Settling {
-        ack_ids: Vec<String>,
-        outcome: oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>,
-    },
+    Settling { ack_ids: Vec<String>, outcome: oneshot::Receiver<Outcome> },
     Stop,
     Credit(usize),
     Refused(Status),
@@ -54,7 +56,7 @@ struct State {
     life: Life,
     told: mpsc::Receiver<Told>,
     /// The settlement whose outcome comes next.
-    settling: Option<(Vec<String>, oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>)>,
+    settling: Option<UnderWay>,
     position: Sequence,
     inbound_open: bool,
     stopping: bool,
@@ -252,10 +254,7 @@ impl State {
         self.consumer.snapshot().await.map_or(true, |(_, outstanding)| outstanding == 0)
     }
 
-    fn told_outcome(
-        &mut self,
-        outcome: Option<(Vec<String>, Result<Vec<AckStatus>, ingest::Error>)>,
-    ) -> Result<Out, Status> {
+    fn told_outcome(&mut self, outcome: Option<(Vec<String>, Outcome)>) -> Result<Out, Status> {
         match outcome {
             Some((ack_ids, Ok(statuses))) => {
                 Ok(Out::Results(proto::ConsumeResults { results: results(ack_ids, statuses) }))
@@ -296,9 +295,7 @@ impl State {
 
 /// The outcome of the settlement that comes next; `None` if its subscription is gone. Taken out only once
 /// it is there, so that the wait may be dropped and begun again.
-async fn settled(
-    settling: &mut Option<(Vec<String>, oneshot::Receiver<Result<Vec<AckStatus>, ingest::Error>>)>,
-) -> Option<(Vec<String>, Result<Vec<AckStatus>, ingest::Error>)> {
+async fn settled(settling: &mut Option<UnderWay>) -> Option<(Vec<String>, Outcome)> {
     let (_, outcome) = settling.as_mut()?;
     let outcome = outcome.await;
     let (ack_ids, _) = settling.take()?;
