@@ -45,6 +45,8 @@ pub struct Auth {
     clock: Clock,
     required: bool,
     tokens: Arc<ArcSwap<HashMap<[u8; 32], Known>>>,
+    /// One at a time, or an older picture could replace a newer one.
+    reloading: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Clone)]
@@ -67,13 +69,15 @@ impl Auth {
         clock: Clock,
         required: bool,
     ) -> Result<Auth, store::Error> {
-        let auth = Auth { store, clock, required, tokens: Arc::default() };
+        let (tokens, reloading) = (Arc::default(), Arc::default());
+        let auth = Auth { store, clock, required, tokens, reloading };
         auth.reload().await?;
         Ok(auth)
     }
 
     /// Takes in what the store has now; the streams of what was revoked end.
     pub async fn reload(&self) -> Result<(), store::Error> {
+        let _one_at_a_time = self.reloading.lock().await;
         let before = self.tokens.load_full();
         let mut tokens = HashMap::new();
         for row in self.store.tokens().await? {

@@ -206,6 +206,7 @@ impl Task {
                 Some(logged) => logged,
                 None => self.fetch(leased.sequence).await?,
             };
+            self.window.weigh(leased.sequence, logged.encoded.len());
             self.hand(consumer, lease, &leased, logged);
             handed += 1;
         }
@@ -220,7 +221,7 @@ impl Task {
     fn hand(&mut self, consumer: ConsumerId, lease: LeaseId, leased: &Leased, logged: Arc<Logged>) {
         let deadline = self.wall_time_of(leased.deadline);
         let ack_id = AckId { subscription: self.id, sequence: leased.sequence, lease }.encode();
-        let bytes = leased.bytes;
+        let bytes = leased.bytes.max(logged.encoded.len());
         let message = Message::Delivery(Handed {
             ack_id,
             attempt: leased.attempt,

@@ -90,6 +90,18 @@ impl Window {
         Some(leased)
     }
 
+    /// Tells how large a leased event is whose size was not known, as of a dead letter that is delivered
+    /// again, so that the limits of bytes hold for it too.
+    pub fn weigh(&mut self, sequence: Sequence, bytes: usize) {
+        let Some(lease) = self.leases.get_mut(&sequence) else { return };
+        let more = bytes.saturating_sub(lease.event.bytes);
+        lease.event.bytes += more;
+        self.outstanding_bytes += more;
+        if let Some(holder) = self.consumers.get_mut(&lease.consumer) {
+            holder.bytes += more;
+        }
+    }
+
     /// Settles an event: it is never delivered again.
     pub fn ack(
         &mut self,

@@ -37,8 +37,10 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// The stream's type.
 pub type Consumed = Pin<Box<dyn Stream<Item = Result<proto::ConsumeResponse, Status>> + Send>>;
 
-/// What became of a settlement, once that is durable.
+/// What became of a settlement.
 type Outcome = Result<Vec<AckStatus>, ingest::Error>;
+/// A settlement that is being committed.
+type UnderWay = (Vec<String>, oneshot::Receiver<Outcome>);
 
 /// Settlements whose outcome is to be told, in order.
 enum Told {
@@ -54,7 +56,7 @@ struct State {
     life: Life,
     told: mpsc::Receiver<Told>,
     /// The settlement whose outcome comes next.
-    settling: Option<(Vec<String>, oneshot::Receiver<Outcome>)>,
+    settling: Option<UnderWay>,
     position: Sequence,
     inbound_open: bool,
     stopping: bool,
@@ -297,9 +299,7 @@ impl State {
 
 /// The outcome of the settlement that comes next; `None` if its subscription is gone. Taken out only once
 /// it is there, so that the wait may be dropped and begun again.
-async fn settled(
-    settling: &mut Option<(Vec<String>, oneshot::Receiver<Outcome>)>,
-) -> Option<(Vec<String>, Outcome)> {
+async fn settled(settling: &mut Option<UnderWay>) -> Option<(Vec<String>, Outcome)> {
     let (_, outcome) = settling.as_mut()?;
     let outcome = outcome.await;
     let (ack_ids, _) = settling.take()?;

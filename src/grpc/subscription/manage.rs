@@ -56,20 +56,31 @@ pub(super) async fn update(
     if mask.is_empty() {
         return Err(invalid("update_mask", "must name what to change"));
     }
-    let name = name(&given.name)?.to_owned();
-    let current = context.delivery.describe(&name).await.map_err(from_delivery)?;
-    let mut spec = current.spec;
-    for path in &mask {
+    let name = name(&given.name)?;
+    // Applied to what is stored at that moment: two updates of different fields both hold.
+    let mut outcome = Ok(());
+    let change = |stored: &mut Spec, _: &mut bool| match changed(stored, &given, &mask) {
+        Ok(spec) => *stored = spec,
+        Err(status) => outcome = Err(status),
+    };
+    let described = context.delivery.update(name, change).await.map_err(from_delivery)?;
+    outcome.map(|()| to_proto(context, &described))
+}
+
+/// A spec with what the mask names as given.
+fn changed(stored: &Spec, given: &proto::Subscription, mask: &[String]) -> Result<Spec, Status> {
+    let mut spec = stored.clone();
+    for path in mask {
         match path.as_str() {
             "filter" => {
                 spec.filter = request::filter(given.filter.clone(), "subscription.filter")?;
             }
             "settings" => {
-                spec.settings = changed_settings(&given, Settings::default(), None)?;
+                spec.settings = changed_settings(given, Settings::default(), None)?;
             }
             other => match other.strip_prefix("settings.") {
                 Some(field) => {
-                    spec.settings = changed_settings(&given, spec.settings, Some(field))?;
+                    spec.settings = changed_settings(given, spec.settings, Some(field))?;
                 }
                 None => {
                     return Err(invalid("update_mask", format!("`{other}` cannot be changed")));
@@ -77,17 +88,10 @@ pub(super) async fn update(
             },
         }
     }
-    if spec.settings.ordered != current_order(context, &name).await? {
+    if spec.settings.ordered != stored.settings.ordered {
         return Err(invalid("subscription.settings.unordered", "is fixed at creation"));
     }
-    let change = |stored: &mut Spec, _: &mut bool| *stored = spec;
-    let described = context.delivery.update(&name, change).await.map_err(from_delivery)?;
-    Ok(to_proto(context, &described))
-}
-
-async fn current_order(context: &Context, name: &str) -> Result<bool, Status> {
-    let described = context.delivery.describe(name).await.map_err(from_delivery)?;
-    Ok(described.spec.settings.ordered)
+    Ok(spec)
 }
 
 /// The settings as given, or only one field of them over `base`.

@@ -128,6 +128,36 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn updates_of_different_fields_at_once_all_hold() {
+    let gateway = TestGateway::start().await;
+    let client = gateway.client().await;
+    for turn in 0..10 {
+        let name = format!("s{turn}");
+        create(&client, &name, DeliverySettings::default()).await;
+        let settings = DeliverySettings {
+            ack_deadline: wire(Duration::from_secs(77)),
+            max_outstanding: 77,
+            max_attempts: 77,
+            ..DeliverySettings::default()
+        };
+        let wanted = || Subscription {
+            name: name.clone(),
+            settings: Some(settings),
+            ..Subscription::default()
+        };
+        let (one, two, three) = tokio::join!(
+            update(&client, wanted(), &["settings.ack_deadline"]),
+            update(&client, wanted(), &["settings.max_outstanding"]),
+            update(&client, wanted(), &["settings.max_attempts"]),
+        );
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        let now = describe(&client, &name).await.settings.expect("told");
+        let told = (now.ack_deadline, now.max_outstanding, now.max_attempts);
+        assert_eq!(told, (wire(Duration::from_secs(77)), 77, 77));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_filter_applies_to_what_comes() {
     let gateway = TestGateway::start().await;
     let client = gateway.client().await;

@@ -397,3 +397,30 @@ async fn p10_tokens_are_stored_by_digest_alone() {
         assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_tokens_made_at_once_all_work_and_revoked_at_once_none_does() {
+    let gateway = TestGateway::with(with_tokens("")).await;
+    let made = (0..16).map(|_| async {
+        let auth = gateway.gateway().auth().clone();
+        let made = tokio::spawn(async move {
+            auth.create(String::new(), vec!["read".to_owned()], None).await.expect("made")
+        });
+        made.await.expect("made")
+    });
+    let made = futures::future::join_all(made).await;
+    let mut answered = Vec::new();
+    for (_, secret) in &made {
+        let client = gateway.client_with(secret).await;
+        answered.push(code(client.events().list_events(ListEventsRequest::default()).await));
+    }
+    assert_eq!(answered, vec![Code::Ok; 16]);
+    let auth = gateway.gateway().auth();
+    let revoked = made.iter().map(|(row, _)| auth.revoke(&row.id));
+    assert!(futures::future::join_all(revoked).await.iter().all(Result::is_ok));
+    for (_, secret) in &made {
+        let client = gateway.client_with(secret).await;
+        let refused = client.events().list_events(ListEventsRequest::default()).await;
+        assert_eq!(code(refused), Code::Unauthenticated);
+    }
+}

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
-use tollgate_client::proto::{DeliverySettings, WatchEventsRequest, WatchPaymentsRequest};
+use tollgate_client::proto::nack::Kind;
+use tollgate_client::proto::{
+    DeliverySettings, ReplayDeadLettersRequest, WatchEventsRequest, WatchPaymentsRequest,
+};
 
 use crate::gateway::{StripeEvent, TestGateway};
 use crate::subscriber::{
@@ -101,4 +104,42 @@ async fn p7_an_unread_stream_is_given_no_more_bytes_than_its_connection_may_have
     let mut reader = Subscriber::open(&other, from_earliest("good")).await;
     let first = reader.deliveries(40).await;
     assert_eq!(first.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_dead_letters_that_are_delivered_again_count_by_their_bytes_too() {
+    const BYTES_EACH: usize = 60_000;
+    const EVENTS: usize = 100;
+    let gateway = TestGateway::start().await;
+    let metadata: serde_json::Map<String, serde_json::Value> =
+        (0..60).map(|number| (format!("key{number:02}"), "x".repeat(1000).into())).collect();
+    let metadata = serde_json::Value::Object(metadata);
+    let client = gateway.client().await;
+    let settings = DeliverySettings { max_outstanding_bytes: 64 * 1024 * 1024, ..impatient() };
+    create(&client, "crm", settings).await;
+    for number in 0..EVENTS {
+        let (id, payment) = (format!("evt_{number}"), format!("pi_{number}"));
+        let event = StripeEvent { metadata: metadata.clone(), ..StripeEvent::paid(&id, &payment) };
+        gateway.accept_event(&event).await;
+    }
+    let mut reader = Subscriber::open(&gateway.client().await, existing("crm")).await;
+    for _ in 0..EVENTS {
+        let delivery = reader.delivery().await;
+        reader.nack(&delivery, Kind::DeadLetter, "no").await;
+    }
+    drop(reader);
+    let all = ReplayDeadLettersRequest {
+        subscription: "crm".to_owned(),
+        sequences: Vec::new(),
+        all: true,
+    };
+    let replayed = client.subscriptions().replay_dead_letters(all).await.expect("replayed");
+    assert_eq!(replayed.into_inner().replayed, EVENTS as i64);
+    let mut unread = Subscriber::open(&gateway.client().await, existing("crm")).await;
+    let first = unread.delivery().await;
+    assert!(first.replay);
+    unread.heartbeat().await;
+    let outstanding = describe(&client, "crm").await.outstanding;
+    let most = tollgate::delivery::budget::MAX_CONNECTION_BYTES / BYTES_EACH + 1;
+    assert!(outstanding as usize <= most, "{outstanding} deliveries of {BYTES_EACH} bytes");
 }
