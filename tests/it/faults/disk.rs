@@ -58,6 +58,7 @@ async fn a_full_disk_refuses_webhooks_and_loses_nothing() {
     let filter = Filter::default();
     let crm = client.subscription("crm").create_if_missing(filter, StartPosition::earliest());
     let mut crm = crm.open();
+    assert!(crm.connected().await);
 
     let accepted = fill(&site).await;
     println!("{} events until the disk was full", accepted.len());
