@@ -80,11 +80,6 @@ impl Site {
         &self.store
     }
 
-    /// Its own directory.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     fn config(&self) -> String {
         let Site { http, grpc, admin, extra, .. } = self;
         let store = self.store.display();
