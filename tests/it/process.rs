@@ -80,11 +80,6 @@ impl Site {
         &self.store
     }
 
-    /// Its own directory.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     fn config(&self) -> String {
         let Site { http, grpc, admin, extra, .. } = self;
         let store = self.store.display();
@@ -121,11 +116,23 @@ impl Site {
 
     /// Starts the gateway, whatever becomes of it.
     pub fn spawn(&self) -> Process {
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_tollgate")))
+    }
+
+    /// The same, but a write beyond the limit of a file's size is an error to it and not its end.
+    pub fn spawn_with_file_limits(&self) -> Process {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        shell.arg(env!("CARGO_BIN_EXE_tollgate"));
+        self.spawn_by(shell)
+    }
+
+    fn spawn_by(&self, mut command: Command) -> Process {
         let config = self.directory.path().join("tollgate.toml");
         std::fs::write(&config, self.config()).expect("the configuration can be written");
         let log = self.directory.path().join("log");
         let errors = File::create(&log).expect("the log can be written");
-        let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let child = command
             .args(["serve", "--config"])
             .arg(&config)
             .env_clear()
@@ -195,6 +202,14 @@ impl Process {
         let kill = format!("kill -TERM {}", self.child.id());
         let done = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
         assert!(done.success(), "could not send SIGTERM");
+    }
+
+    /// Limits the size of the files that it writes, or not; false where that cannot be done.
+    pub fn limit_files(&self, max_bytes: Option<u64>) -> bool {
+        let limit = max_bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut prlimit = Command::new("prlimit");
+        prlimit.arg(format!("--pid={}", self.child.id())).arg(format!("--fsize={limit}:"));
+        prlimit.status().is_ok_and(|status| status.success())
     }
 
     /// How it ended, if it has.

@@ -228,7 +228,7 @@ impl Writer {
         if verdict == Verdict::Stop || self.rollback().await.is_err() {
             self.stopped = true;
             tracing::error!(%error, "the store's writer is stopped until a restart");
-            return Error::Engine(error);
+            return Error::Stopped;
         }
         self.in_doubt = false;
         match verdict {

@@ -1,4 +1,4 @@
-//! A full disk under the real process: webhooks are answered 503 so that providers try again, reads and
+//! A full or failing disk under the real process: webhooks are answered 503 so that providers try again, reads and
 //! streams go on, and once there is room again, so does everything. Nothing that was acknowledged is gone.
 
 use std::path::{Path, PathBuf};
@@ -58,6 +58,7 @@ async fn a_full_disk_refuses_webhooks_and_loses_nothing() {
     let filter = Filter::default();
     let crm = client.subscription("crm").create_if_missing(filter, StartPosition::earliest());
     let mut crm = crm.open();
+    assert!(crm.connected().await);
 
     let accepted = fill(&site).await;
     println!("{} events until the disk was full", accepted.len());
@@ -96,6 +97,43 @@ async fn a_full_disk_refuses_webhooks_and_loses_nothing() {
         assert_ne!(delivery.event().sequence, sequence, "its ack was answered");
         delivery.ack().await.expect("an answer");
     }
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_io_error_stops_the_writer_until_a_restart() {
+    let site = Site::new("log.filter = \"error\"");
+    let mut process = site.spawn_with_file_limits();
+    assert!(site.ready(&mut process).await, "{}", process.said());
+    let mut accepted = Vec::new();
+    for number in 0..5 {
+        let sample = site.sample("payment_intent.succeeded", &format!("b{number}"));
+        assert_eq!(site.post(&sample).await, Some(200));
+        accepted.push(format!("evt_b{number}_payment_intent.succeeded"));
+    }
+    let log = site.store_path().with_extension("db-wal");
+    let bytes = std::fs::metadata(log).expect("a write-ahead log").len();
+    if !process.limit_files(Some(bytes + 1)) {
+        println!("skipped: no `prlimit` here to make writes fail with");
+        return;
+    }
+    let failed = site.sample("payment_intent.succeeded", "failed");
+    assert_eq!(site.post(&failed).await, Some(503));
+    assert_eq!(site.admin_page("/readyz").await.expect("an answer").0, 503, "it says so at once");
+    // What the disk holds now is not known, so writing is not tried again, though it would work.
+    assert!(process.limit_files(None));
+    for _ in 0..3 {
+        assert_eq!(site.post(&failed).await, Some(503));
+    }
+    assert_eq!(event_ids(&site, 5).await, accepted, "reads go on");
+    assert_eq!(process.ended(), None);
+    process.kill();
+
+    let process = site.start().await;
+    assert_eq!(event_ids(&site, 5).await, accepted);
+    assert_eq!(site.post(&failed).await, Some(200));
+    accepted.push("evt_failed_payment_intent.succeeded".to_owned());
+    assert_eq!(event_ids(&site, 6).await, accepted);
     process.stop().await;
 }
 

@@ -100,25 +100,20 @@ async fn made_up_page_tokens_are_refused() {
     let client = gateway.client().await;
     let create = CreateSubscriptionRequest { subscription: "crm".to_owned(), ..Default::default() };
     client.subscriptions().create_subscription(create).await.expect("created");
-    let mut tokens =
-        vec!["!".to_owned(), "AAAA".to_owned(), "\u{fffd}".to_owned(), "a".repeat(5000)];
+    let garbage = ["!".to_owned(), "AAAA".to_owned(), "\u{fffd}".to_owned(), "a".repeat(5000)];
+    let mut tokens: Vec<(&str, String)> = garbage.map(|token| ("none", token)).into();
     for list in LISTS {
         for place in PLACES {
-            tokens.push(URL_SAFE_NO_PAD.encode(format!("{list}\n{place}")));
-            tokens.push(URL_SAFE_NO_PAD.encode(format!("{list}{place}")));
+            tokens.push((list, URL_SAFE_NO_PAD.encode(format!("{list}\n{place}"))));
+            tokens.push(("none", URL_SAFE_NO_PAD.encode(format!("{list}{place}"))));
         }
     }
-    for token in tokens {
+    for (of, token) in tokens {
         for (list, answer) in list_everything(&client, &token).await {
-            let Err(status) = answer else { continue };
-            let code = status.code();
-            assert_eq!(code, Code::InvalidArgument, "{list} of {token:?}: {status}");
-        }
-        let own = |list: &str| URL_SAFE_NO_PAD.encode(format!("{list}\n"));
-        let is_of_some_list = LISTS.iter().any(|list| token.starts_with(&own(list)[..8]));
-        if !is_of_some_list {
-            let answers = list_everything(&client, &token).await;
-            assert!(answers.iter().all(|(_, answer)| answer.is_err()), "{token:?} was taken");
+            // One of its own form may be answered, with a page or with none.
+            let code = answer.err().map(|status| status.code());
+            let sane = code == Some(Code::InvalidArgument) || (code.is_none() && list == of);
+            assert!(sane, "{list} with {token:?} of {of}: {code:?}");
         }
     }
     gateway.accept("payment_intent.succeeded", "two").await;
@@ -145,8 +140,8 @@ async fn list_everything(client: &Client, token: &str) -> Answers {
         ("payments", in_time(client.payments().list_payments(payments)).await.map(drop)),
         ("timeline", in_time(client.payments().get_timeline(timeline)).await.map(drop)),
         ("receipts", in_time(client.receipts().list_receipts(receipts)).await.map(drop)),
-        ("all", in_time(client.subscriptions().list_subscriptions(all)).await.map(drop)),
-        ("dead", in_time(client.subscriptions().list_dead_letters(dead)).await.map(drop)),
+        ("subscriptions", in_time(client.subscriptions().list_subscriptions(all)).await.map(drop)),
+        ("deadLetters", in_time(client.subscriptions().list_dead_letters(dead)).await.map(drop)),
     ]
 }
 
@@ -167,7 +162,6 @@ async fn made_up_positions_are_refused() {
         (At::Latest(false), ""),
         (time(i64::MAX, 0), ""),
         (time(i64::MIN, 0), ""),
-        (time(0, -1), ""),
         (time(0, i32::MAX), ""),
         (At::Sequence(1), "another-log"),
         (At::Earliest(true), "\u{0}"),
