@@ -7,6 +7,8 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -288,10 +290,13 @@ pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() 
     }
 }
 
+/// Each is given out once: from a random one on, so that test runs side by side hardly ever meet.
 fn free_address() -> SocketAddr {
+    static GIVEN: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new(rand::rng().random_range(0..PORTS.end - PORTS.start)));
     loop {
-        let port = rand::rng().random_range(PORTS);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let offset = GIVEN.fetch_add(1, Ordering::SeqCst) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + offset));
         if std::net::TcpListener::bind(address).is_ok() {
             return address;
         }
