@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::model::ReceiptNumber;
-use crate::providers::{self, Endpoint, Translation};
+use crate::providers::Translation;
 use crate::receipt::Receipt;
 use crate::store::{
     self, Batch, Logged, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store,
@@ -86,8 +86,12 @@ pub fn start(
 
 impl Ingest {
     /// Translates a receipt and commits it with its events.
-    pub async fn receive(&self, receipt: Receipt, endpoint: &Endpoint) -> Result<Recorded, Error> {
-        self.submit(translated(receipt, endpoint, None)).await
+    pub async fn receive(
+        &self,
+        receipt: Receipt,
+        registered: &Registered,
+    ) -> Result<Recorded, Error> {
+        self.submit(translated(receipt, registered, None)).await
     }
 
     /// Translates a stored receipt again. Events that the log has already are not repeated.
@@ -95,9 +99,9 @@ impl Ingest {
         let stored = self.store.receipt(number).await.map_err(Error::from)?;
         let stored = stored.ok_or(Error::UnknownReceipt(number))?;
         let name = stored.receipt.endpoint();
-        let endpoint =
+        let registered =
             self.endpoints.by_name(name).ok_or_else(|| Error::UnknownEndpoint(name.to_string()))?;
-        self.submit(translated(stored.receipt, &endpoint.endpoint, Some(number))).await
+        self.submit(translated(stored.receipt, &registered, Some(number))).await
     }
 
     /// Commits where a subscription stands.
@@ -135,25 +139,23 @@ impl Ingest {
 /// What cannot be translated is kept all the same, with the reason (P8).
 fn translated(
     receipt: Receipt,
-    endpoint: &Endpoint,
+    registered: &Registered,
     retry_of: Option<ReceiptNumber>,
 ) -> NewReceipt {
-    let name = receipt.endpoint().provider();
-    let translation =
-        providers::find(name).map(|provider| (provider.translate)(&receipt, endpoint));
-    let (state, drafts) = match translation {
-        Some(Ok(Translation::Events(drafts))) => (ReceiptState::Translated, drafts),
-        Some(Ok(Translation::Unknown(kind))) => (ReceiptState::Unknown(kind), Vec::new()),
-        Some(Err(error)) => (ReceiptState::Unreadable(error.to_string()), Vec::new()),
-        None => (ReceiptState::Unreadable(format!("no provider `{name}`")), Vec::new()),
-    };
-    let outcome = match &state {
-        ReceiptState::Translated => "translated",
-        ReceiptState::Unknown(_) => "unknown",
-        ReceiptState::Unreadable(_) => "unreadable",
-    };
-    metrics::counter!("tollgate_receipts_total", "endpoint" => receipt.endpoint().to_string(), "outcome" => outcome)
-        .increment(1);
+    let meters = &registered.meters;
+    let (state, drafts, meter) =
+        match (registered.provider.translate)(&receipt, &registered.endpoint) {
+            Ok(Translation::Events(drafts)) => {
+                (ReceiptState::Translated, drafts, &meters.translated)
+            }
+            Ok(Translation::Unknown(kind)) => {
+                (ReceiptState::Unknown(kind), Vec::new(), &meters.unknown)
+            }
+            Err(error) => {
+                (ReceiptState::Unreadable(error.to_string()), Vec::new(), &meters.unreadable)
+            }
+        };
+    meter.increment(1);
     NewReceipt { receipt, state, drafts, retry_of }
 }
 

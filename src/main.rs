@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use tollgate::commands::Cli;
 
+/// Many small short-lived allocations on several threads: faster and less scattered than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,

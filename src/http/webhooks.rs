@@ -102,7 +102,7 @@ impl Shim {
         let redaction = registered.provider.redaction;
         let receipt = Receipt::new(request, proof, endpoint.name.clone(), now, redaction);
         let recorded =
-            self.ingest.receive(receipt, endpoint).await.map_err(Refusal::NotCommitted)?;
+            self.ingest.receive(receipt, registered).await.map_err(Refusal::NotCommitted)?;
         registered.health.accept(now);
         tracing::debug!(endpoint = %endpoint.name, receipt = %recorded.receipt, "committed");
         Ok(())
@@ -132,23 +132,30 @@ impl Shim {
 async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {
     let started = Instant::now();
     let registered = shim.ingest.endpoints().by_path(request.uri().path());
-    let (endpoint, answer) = match registered {
-        Some(registered) => {
-            let reply = registered.provider.reply;
-            let answer = match shim.receive(request, &registered).await {
-                Ok(()) => accepted(reply),
-                Err(refusal) => refused(&refusal),
-            };
-            (registered.endpoint.name.to_string(), answer)
-        }
-        None => ("none".to_owned(), refused(&Refusal::NoEndpoint)),
+    let Some(registered) = registered else {
+        let answer = refused(&Refusal::NoEndpoint);
+        count("none".to_owned(), answer.status());
+        return answer;
     };
-    let status = answer.status().as_str().to_owned();
-    metrics::counter!("tollgate_webhooks_total", "endpoint" => endpoint.clone(), "status" => status)
-        .increment(1);
-    metrics::histogram!("tollgate_webhook_seconds", "endpoint" => endpoint)
-        .record(started.elapsed());
+    let answer = match shim.receive(request, &registered).await {
+        Ok(()) => {
+            registered.meters.accepted.increment(1);
+            accepted(registered.provider.reply)
+        }
+        Err(refusal) => {
+            let answer = refused(&refusal);
+            count(registered.endpoint.name.to_string(), answer.status());
+            answer
+        }
+    };
+    registered.meters.latency.record(started.elapsed());
     answer
+}
+
+fn count(endpoint: String, status: StatusCode) {
+    let status = status.as_str().to_owned();
+    metrics::counter!("tollgate_webhooks_total", "endpoint" => endpoint, "status" => status)
+        .increment(1);
 }
 
 fn accepted(reply: Reply) -> Response {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::model::EndpointName;
 use crate::providers::{Endpoint, Provider, find};
@@ -31,6 +32,22 @@ pub struct Registered {
     pub provider: &'static Provider,
     /// What happened at it.
     pub health: Arc<Health>,
+    /// What is counted of it, with handles that are looked up once.
+    pub meters: Meters,
+}
+
+/// The counters of one endpoint.
+pub struct Meters {
+    /// How long its requests took, answer included.
+    pub latency: Histogram,
+    /// Requests that were accepted.
+    pub accepted: Counter,
+    /// Receipts that were translated.
+    pub translated: Counter,
+    /// Receipts of a type that is not translated.
+    pub unknown: Counter,
+    /// Receipts that could not be read.
+    pub unreadable: Counter,
 }
 
 /// What happened at an endpoint since the gateway started.
@@ -59,7 +76,8 @@ impl Endpoints {
             let known = before.by_name.get(&endpoint.name);
             let health = known.map(|known| known.health.clone()).unwrap_or_default();
             let path = endpoint.path.clone();
-            let registered = Arc::new(Registered { endpoint, provider, health });
+            let meters = Meters::of(&endpoint.name);
+            let registered = Arc::new(Registered { endpoint, provider, health, meters });
             table.by_path.insert(path, registered.clone());
             table.by_name.insert(registered.endpoint.name.clone(), registered);
         }
@@ -81,6 +99,20 @@ impl Endpoints {
         let mut all: Vec<_> = self.table.load().by_name.values().cloned().collect();
         all.sort_by(|left, right| left.endpoint.name.cmp(&right.endpoint.name));
         all
+    }
+}
+
+impl Meters {
+    fn of(endpoint: &EndpointName) -> Meters {
+        let label = || endpoint.to_string();
+        let receipts = |outcome: &'static str| counter!("tollgate_receipts_total", "endpoint" => label(), "outcome" => outcome);
+        Meters {
+            latency: histogram!("tollgate_webhook_seconds", "endpoint" => label()),
+            accepted: counter!("tollgate_webhooks_total", "endpoint" => label(), "status" => "200"),
+            translated: receipts("translated"),
+            unknown: receipts("unknown"),
+            unreadable: receipts("unreadable"),
+        }
     }
 }
 
