@@ -16,6 +16,7 @@ mod backlog;
 mod dead_letters;
 mod durable;
 mod held;
+mod holder;
 mod lane;
 mod lanes;
 mod leases;
@@ -36,8 +37,9 @@ pub use held::Lookup;
 
 use durable::Changes;
 use held::Mark;
+use holder::Consumer;
 use lanes::Lanes;
-use leases::{Consumer, Lease};
+use leases::Lease;
 use recent::Recent;
 
 /// How many held lanes stay in memory; the others are in the store alone.

@@ -11,6 +11,7 @@ mod connect;
 mod log;
 mod positions;
 mod receipts;
+mod recent;
 mod statements;
 mod subscriptions;
 mod tokens;
@@ -27,11 +28,13 @@ use serde::Serialize;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
+use self::recent::Recent;
 use self::writer::{Verdict, Writer};
 use super::{
     AckRecord, Batch, ChainEntry, Codec, Committed, DeadLetterRow, Error, Head, LaneRow, Logged,
     ReceiptQuery, Store, StoredReceipt, StoredSubscription, SubscriptionId, TokenRow,
 };
+
 use crate::model::{LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState};
 
 /// How much of the write-ahead log may wait for a checkpoint.
@@ -52,6 +55,7 @@ pub struct SqliteOptions {
 /// A log in one SQLite file.
 pub struct SqliteStore {
     readers: SqlitePool,
+    recent: Arc<Recent>,
     writer: Mutex<Option<Writer>>,
     checkpointer: Mutex<Option<SqliteConnection>>,
     head: SyncMutex<Head>,
@@ -79,6 +83,7 @@ impl SqliteStore {
         let writer = Writer::new(connection, codec).await?;
         Ok(SqliteStore {
             readers: connect::readers(&path),
+            recent: writer.recent(),
             checkpointer: Mutex::new(Some(connect::checkpointer(&path).await?)),
             head: SyncMutex::new(writer.head()),
             writer: Mutex::new(Some(writer)),
@@ -165,7 +170,7 @@ impl Store for SqliteStore {
     }
 
     async fn subject(&self, subject: &Subject) -> Result<Option<(SubjectId, SubjectState)>, Error> {
-        log::subject(&self.readers, subject).await
+        log::subject(&self.readers, &self.recent, subject).await
     }
 
     async fn subjects(

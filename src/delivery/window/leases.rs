@@ -1,10 +1,11 @@
 //! Deliveries that are with consumers: handing out, acks, nacks, extensions, passed deadlines and lost
 //! consumers. Only the lease that an event has now can settle it: an ended one changes nothing (P5).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::holder::Consumer;
 use super::lane::{Hold, Next, Use, Waiting, remember};
 use super::recent::Ended;
 use super::{
@@ -28,16 +29,6 @@ pub(super) struct Lease {
     pub event: Waiting,
     pub since: Duration,
     pub deadline: Duration,
-}
-
-/// A consumer and what it has.
-#[derive(Debug)]
-pub(super) struct Consumer {
-    pub name: Arc<str>,
-    leases: BTreeSet<Sequence>,
-    bytes: usize,
-    /// Its stream ended and what it has stays until it is settled.
-    gone: bool,
 }
 
 /// A failed attempt.
@@ -396,11 +387,5 @@ impl Failure<'_> {
                 longest.min(settings.max_backoff).mul_f64(share)
             }
         }
-    }
-}
-
-impl Default for Consumer {
-    fn default() -> Consumer {
-        Consumer { name: Arc::from(""), leases: BTreeSet::new(), bytes: 0, gone: false }
     }
 }

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
 use super::block::{self, StoredEvent};
+use super::recent::Recent;
 use super::sql_limit;
 use crate::model::{Sequence, Subject, SubjectId, SubjectState};
 use crate::store::{ChainEntry, Error, Logged};
@@ -38,7 +39,9 @@ const SUBJECT_SEQUENCES: &str = "
     UNION ALL
     SELECT sequence FROM subject_events WHERE subject = ?1 AND sequence >= ?2
     ORDER BY 1 LIMIT ?3";
-const SUBJECT: &str = "SELECT id, state FROM subjects WHERE key = ?";
+const SUBJECT: &str = "
+    SELECT id, state FROM subjects
+    WHERE id = coalesce(?, (SELECT id FROM subject_keys WHERE key = ?))";
 const SUBJECTS: &str = "SELECT id, state FROM subjects WHERE id > ? ORDER BY id LIMIT ?";
 const SUBJECTS_BY_ID: &str =
     "SELECT id, state FROM subjects WHERE id IN (SELECT value FROM json_each(?))";
@@ -154,10 +157,13 @@ pub async fn subject_sequences(
 
 pub async fn subject(
     readers: &SqlitePool,
+    recent: &Recent,
     subject: &Subject,
 ) -> Result<Option<(SubjectId, SubjectState)>, Error> {
-    let key = subject.key().to_vec();
-    let row = sqlx::query(SUBJECT).bind(key).fetch_optional(readers).await?;
+    // Asked first: what is no longer here by then is in the index.
+    let key = subject.key();
+    let recent = recent.subject(&key);
+    let row = sqlx::query(SUBJECT).bind(recent).bind(key.to_vec()).fetch_optional(readers).await?;
     row.map(|row| subject_of(&row)).transpose()
 }
 

@@ -12,6 +12,7 @@ use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 
+use super::recent::{Key, Part};
 use super::{block, json, positions, receipts};
 use crate::model::{ReceiptNumber, Sequence, SubjectId};
 use crate::store::append::{Appended, NewEvent, Touched};
@@ -32,8 +33,9 @@ pub struct End {
 pub const PREPARE: &str = "
 CREATE TEMP VIEW commits AS SELECT
     NULL AS last_sequence, NULL AS hash, NULL AS last_receipt, NULL AS committed_at_us,
-    NULL AS first_sequence, NULL AS events, NULL AS salts, NULL AS sequences, NULL AS keys,
+    NULL AS first_sequence, NULL AS events, NULL AS salts, NULL AS keys,
     NULL AS later, NULL AS subjects, NULL AS subject_states,
+    NULL AS indexed, NULL AS claim_keys, NULL AS claims, NULL AS subject_keys, NULL AS subject_ids,
     NULL AS first_receipt, NULL AS receipts, NULL AS receipt_states,
     NULL AS lanes_cleared, NULL AS lanes_removed, NULL AS lanes,
     NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions;
@@ -45,8 +47,15 @@ BEGIN
         WHERE NEW.first_sequence IS NOT NULL;
     INSERT INTO salts (first_sequence, salts)
         SELECT NEW.first_sequence, NEW.salts WHERE NEW.first_sequence IS NOT NULL;
+    INSERT INTO recent_keys (first_sequence, keys)
+        SELECT NEW.first_sequence, NEW.keys WHERE NEW.first_sequence IS NOT NULL;
     INSERT INTO claims (key, sequence)
-        SELECT substr(NEW.keys, key * 16 + 1, 16), value FROM json_each(NEW.sequences);
+        SELECT substr(NEW.claim_keys, key * 16 + 1, 16), value FROM json_each(NEW.claims)
+        WHERE true ON CONFLICT DO NOTHING;
+    INSERT INTO subject_keys (key, id)
+        SELECT substr(NEW.subject_keys, key * 16 + 1, 16), value FROM json_each(NEW.subject_ids)
+        WHERE true ON CONFLICT DO NOTHING;
+    DELETE FROM recent_keys WHERE first_sequence <= NEW.indexed;
     INSERT INTO subjects (id, key, state)
         SELECT value ->> 0, unhex(value ->> 1),
             CAST(substr(NEW.subject_states, value ->> 2, value ->> 3) AS TEXT)
@@ -63,7 +72,8 @@ BEGIN
         ON CONFLICT (receipt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
             sequences = excluded.sequences, duplicates = excluded.duplicates;
     UPDATE log_head
-        SET sequence = NEW.last_sequence, hash = NEW.hash, receipt = NEW.last_receipt;
+        SET sequence = NEW.last_sequence, hash = NEW.hash, receipt = NEW.last_receipt,
+            indexed = coalesce(NEW.indexed, indexed);
 END;
 
 -- A subscription that was deleted meanwhile leaves nothing.
@@ -107,10 +117,10 @@ END;";
 
 const COMMIT: &str = "
     INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us,
-        first_sequence, events, salts, sequences, keys, later, subjects, subject_states,
-        first_receipt, receipts, receipt_states,
+        first_sequence, events, salts, keys, later, subjects, subject_states,
+        indexed, claim_keys, claims, subject_keys, subject_ids, first_receipt, receipts, receipt_states,
         lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const MOVE: &str = "
     INSERT INTO commits (lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters,
         acked, positions)
@@ -125,6 +135,7 @@ pub fn of_positions(updates: Vec<PositionUpdate>) -> Statement<'static> {
 pub fn of_batch(
     appended: &Appended,
     batch_receipts: &[NewReceipt],
+    part: &Part,
     end: End,
     updates: Vec<PositionUpdate>,
 ) -> Result<Statement<'static>, Error> {
@@ -133,7 +144,7 @@ pub fn of_batch(
         .bind(appended.head.1.to_vec())
         .bind(end.receipt.0)
         .bind(end.committed_at_us);
-    let query = bind_events(query, appended)?;
+    let query = bind_part(bind_events(query, appended)?, part);
     Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates))
 }
 
@@ -141,9 +152,8 @@ fn bind_events<'a>(query: Statement<'a>, appended: &Appended) -> Result<Statemen
     let events = &appended.events;
     if events.is_empty() {
         let none = None::<Vec<u8>>;
-        return Ok((0..8).fold(query, |query, _| query.bind(none.clone())));
+        return Ok((0..7).fold(query, |query, _| query.bind(none.clone())));
     }
-    let sequences: Vec<Sequence> = events.iter().map(|event| event.logged.sequence).collect();
     let is_later = |event: &&NewEvent| event.logged.subject.0 != event.logged.sequence.0;
     let later: Vec<(SubjectId, Sequence)> = events
         .iter()
@@ -155,11 +165,22 @@ fn bind_events<'a>(query: Statement<'a>, appended: &Appended) -> Result<Statemen
         .bind(events.first().map(|event| event.logged.sequence.0))
         .bind(block::of_events(events))
         .bind(events.iter().flat_map(|event| event.salt).collect::<Vec<u8>>())
-        .bind(json(&sequences))
         .bind(events.iter().flat_map(|event| event.key.0).collect::<Vec<u8>>())
         .bind(json(&later))
         .bind(subjects)
         .bind(states))
+}
+
+fn bind_part<'a>(query: Statement<'a>, part: &Part) -> Statement<'a> {
+    let packed = |keys: &[(Key, i64)]| keys.iter().flat_map(|(key, _)| *key).collect::<Vec<u8>>();
+    let numbers =
+        |keys: &[(Key, i64)]| json(&keys.iter().map(|(_, number)| *number).collect::<Vec<i64>>());
+    query
+        .bind(part.indexed)
+        .bind(packed(&part.events))
+        .bind(numbers(&part.events))
+        .bind(packed(&part.subjects))
+        .bind(numbers(&part.subjects))
 }
 
 fn bind_receipts<'a>(

@@ -3,8 +3,9 @@
 //! only after a commit; a failed one is rolled back whole, and after an I/O error nothing is written any
 //! more.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::log;
+use super::recent::{Key, Recent};
 use super::statements::{self, End, Statement};
 use crate::model::{EventKey, ReceiptNumber, Sequence, SubjectId, SubjectState};
 use crate::store::append::{self, Incoming, Known, Touched};
@@ -23,7 +25,7 @@ use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt};
 const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("more than none");
 
 /// Events and subjects by their keys, 16 bytes each, packed: events in ?1 (how many: ?2), subjects in ?3
-/// (how many: ?4).
+/// (how many: ?4). In ?5 the numbers of subjects whose keys are known.
 const LOOKUP: &str = "
     WITH RECURSIVE
         event(i) AS (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT i + 1 FROM event WHERE i + 1 < ?2),
@@ -31,10 +33,16 @@ const LOOKUP: &str = "
     SELECT 0, i, sequence, NULL FROM event CROSS JOIN claims
     WHERE key = substr(?1, i * 16 + 1, 16)
     UNION ALL
-    SELECT 1, i, id, state FROM subject CROSS JOIN subjects
-    WHERE key = substr(?3, i * 16 + 1, 16)";
+    SELECT 1, i, subjects.id, state
+    FROM subject CROSS JOIN subject_keys CROSS JOIN subjects
+    WHERE subject_keys.key = substr(?3, i * 16 + 1, 16) AND subjects.id = subject_keys.id
+    UNION ALL
+    SELECT 2, json_each.key, subjects.id, state
+    FROM json_each(?5) CROSS JOIN subjects WHERE subjects.id = value";
 
-const HEAD: &str = "SELECT sequence, hash, first, receipt FROM log_head";
+const HEAD: &str = "SELECT sequence, hash, first, receipt, indexed FROM log_head";
+const RECENT_EVENTS: &str = "SELECT first_sequence, keys FROM recent_keys";
+const RECENT_SUBJECTS: &str = "SELECT id, key FROM subjects WHERE id > ?";
 const COMMITTED_AT: &str =
     "SELECT committed_at_us FROM event_blocks ORDER BY first_sequence DESC LIMIT 1";
 
@@ -45,6 +53,7 @@ pub struct Writer {
     head: Head,
     committed_at_us: i64,
     subjects: LruCache<[u8; 16], (SubjectId, SubjectState)>,
+    recent: Arc<Recent>,
     /// Whether a call was dropped before it knew what became of its statements.
     in_doubt: bool,
     stopped: bool,
@@ -64,6 +73,7 @@ impl Writer {
             },
             committed_at_us: 0,
             subjects: LruCache::new(CACHED_SUBJECTS),
+            recent: Arc::default(),
             in_doubt: false,
             stopped: false,
         };
@@ -74,6 +84,11 @@ impl Writer {
     /// The end of the log.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// The keys that are not in the index yet.
+    pub fn recent(&self) -> Arc<Recent> {
+        self.recent.clone()
     }
 
     /// Lets nothing be written any more.
@@ -111,7 +126,19 @@ impl Writer {
             first: self.head.first,
         };
         let committed_at_us = end.committed_at_us;
-        self.run(statements::of_batch(&appended, &batch_receipts, end, updates)?).await?;
+        let part = self.recent.next_part(appended.events.len(), self.head.sequence.0);
+        self.run(statements::of_batch(&appended, &batch_receipts, &part, end, updates)?).await?;
+
+        let events: Vec<(Key, i64)> =
+            appended.events.iter().map(|event| (event.key.0, event.logged.sequence.0)).collect();
+        let is_new = |touched: &Touched| touched.id.0 > self.head.sequence.0;
+        let subjects: Vec<(Key, i64)> = appended
+            .subjects
+            .iter()
+            .filter(|(_, touched)| is_new(touched))
+            .map(|(key, touched)| (*key, touched.id.0))
+            .collect();
+        self.recent.committed(&part, &events, &subjects);
 
         self.head = head;
         self.committed_at_us = committed_at_us;
@@ -159,22 +186,32 @@ impl Writer {
         let drafts = || incoming.iter().flat_map(|receipt| &receipt.drafts);
         let mut known = Known::default();
         let mut missing = Vec::new();
-        let wanted: HashSet<[u8; 16]> = drafts().map(|keyed| keyed.subject).collect();
+        let mut recent = Vec::new();
+        let wanted: HashSet<Key> = drafts().map(|keyed| keyed.subject).collect();
         for subject in wanted {
-            match self.subjects.pop(&subject) {
-                Some(found) => drop(known.subjects.insert(subject, found)),
-                None => missing.push(subject),
+            match (self.subjects.pop(&subject), self.recent.subject(&subject)) {
+                (Some(found), _) => drop(known.subjects.insert(subject, found)),
+                (None, Some(id)) => recent.push((subject, id)),
+                (None, None) => missing.push(subject),
             }
         }
-        let keys: Vec<EventKey> = drafts().map(|keyed| keyed.key).collect();
-        if keys.is_empty() {
+        let mut keys: Vec<EventKey> = Vec::new();
+        for key in drafts().map(|keyed| keyed.key) {
+            match self.recent.event(&key.0) {
+                Some(sequence) => drop(known.claims.insert(key, Sequence(sequence))),
+                None => keys.push(key),
+            }
+        }
+        if keys.is_empty() && missing.is_empty() && recent.is_empty() {
             return Ok(known);
         }
+        let ids: Vec<i64> = recent.iter().map(|(_, id)| *id).collect();
         let query = sqlx::query(LOOKUP)
             .bind(keys.iter().flat_map(|key| key.0).collect::<Vec<u8>>())
             .bind(super::sql_limit(keys.len()))
             .bind(missing.concat())
-            .bind(super::sql_limit(missing.len()));
+            .bind(super::sql_limit(missing.len()))
+            .bind(super::json(&ids));
         let rows = match query.fetch_all(&mut self.connection).await {
             Ok(rows) => rows,
             Err(error) => return Err(self.failed(error).await),
@@ -182,13 +219,19 @@ impl Writer {
         for row in rows {
             let at = usize::try_from(row.try_get::<i64, _>(1)?).unwrap_or(usize::MAX);
             let number: i64 = row.try_get(2)?;
-            match (row.try_get::<i64, _>(0)?, keys.get(at), missing.get(at)) {
-                (0, Some(key), _) => drop(known.claims.insert(*key, Sequence(number))),
-                (_, _, Some(key)) => {
-                    let state = log::subject_state(number, row.try_get(3)?)?;
-                    known.subjects.insert(*key, (SubjectId(number), state));
+            let kind: i64 = row.try_get(0)?;
+            let subject = match kind {
+                0 => {
+                    let key = keys.get(at).copied();
+                    known.claims.extend(key.map(|key| (key, Sequence(number))));
+                    None
                 }
-                (_, _, None) => {}
+                1 => missing.get(at).copied(),
+                _ => recent.get(at).map(|(key, _)| *key),
+            };
+            if let Some(key) = subject {
+                let state = log::subject_state(number, row.try_get(3)?)?;
+                known.subjects.insert(key, (SubjectId(number), state));
             }
         }
         Ok(known)
@@ -205,6 +248,30 @@ impl Writer {
         };
         let newest = sqlx::query_scalar(COMMITTED_AT).fetch_optional(&mut self.connection).await?;
         self.committed_at_us = newest.unwrap_or(i64::MIN);
+        self.read_recent(row.try_get(4)?).await
+    }
+
+    /// The keys that the index does not have.
+    async fn read_recent(&mut self, indexed: i64) -> Result<(), Error> {
+        let mut events = HashMap::new();
+        for row in sqlx::query(RECENT_EVENTS).fetch_all(&mut self.connection).await? {
+            let first: i64 = row.try_get(0)?;
+            let keys: &[u8] = row.try_get(1)?;
+            let (keys, rest) = keys.as_chunks::<16>();
+            if !rest.is_empty() {
+                return Err(Error::Damaged(format!("the recent keys from {first} on")));
+            }
+            events.extend(keys.iter().copied().zip(first..));
+        }
+        let mut subjects = HashMap::new();
+        let rows = sqlx::query(RECENT_SUBJECTS).bind(indexed);
+        for row in rows.fetch_all(&mut self.connection).await? {
+            let id: i64 = row.try_get(0)?;
+            let key: Vec<u8> = row.try_get(1)?;
+            let key = key.try_into().map_err(|_| Error::Damaged(format!("subject {id}'s key")))?;
+            subjects.insert(key, id);
+        }
+        self.recent.reset(events, subjects);
         Ok(())
     }
 

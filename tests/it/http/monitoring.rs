@@ -44,6 +44,7 @@ async fn metrics_count_what_happened() {
     let count = value(&metrics, "tollgate_webhook_seconds_count", endpoint);
     assert_eq!(count, Some(4.0));
     let of_subscription = |name: &str| value(&metrics, name, "subscription=\"metered\"");
+    assert_eq!(of_subscription("tollgate_deliveries_total"), Some(3.0));
     assert_eq!(of_subscription("tollgate_subscription_position"), Some(1.0));
     assert_eq!(of_subscription("tollgate_subscription_backlog_events"), Some(2.0));
     assert_eq!(of_subscription("tollgate_subscription_outstanding"), Some(2.0));
@@ -54,8 +55,8 @@ async fn metrics_count_what_happened() {
     for name in [
         "tollgate_events_total",
         "tollgate_head_sequence",
-        "tollgate_deliveries_total",
         "tollgate_commit_seconds_count",
+        "tollgate_store_write_seconds_count",
         "tollgate_commit_items_count",
     ] {
         assert!(value(&metrics, name, "").expect(name) >= 1.0, "{name}");

@@ -10,9 +10,12 @@ CREATE TABLE log_head (
     sequence INTEGER NOT NULL,
     hash     BLOB NOT NULL,
     receipt  INTEGER NOT NULL,
-    first    INTEGER NOT NULL
+    first    INTEGER NOT NULL,
+    -- The keys of all events and subjects up to here are in `claims` and `subject_keys`.
+    indexed  INTEGER NOT NULL
 );
-INSERT INTO log_head (id, sequence, hash, receipt, first) VALUES (1, 0, zeroblob(32), 0, 1);
+INSERT INTO log_head (id, sequence, hash, receipt, first, indexed)
+VALUES (1, 0, zeroblob(32), 0, 1, 0);
 
 -- The events of one commit each, framed in `block`.
 CREATE TABLE event_blocks (
@@ -28,11 +31,17 @@ CREATE TABLE salts (
     salts          BLOB NOT NULL
 );
 
--- The keys of all events ever stored.
+-- The keys of all events ever stored, but those in `recent_keys`.
 CREATE TABLE claims (
     key      BLOB PRIMARY KEY,
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- The keys of the events of one commit, 16 bytes each, until they are in `claims`.
+CREATE TABLE recent_keys (
+    first_sequence INTEGER PRIMARY KEY,
+    keys           BLOB NOT NULL
+);
 
 -- The receipts of one commit each, framed in `block`.
 CREATE TABLE receipt_blocks (
@@ -57,7 +66,12 @@ CREATE TABLE subjects (
     key   BLOB NOT NULL,
     state TEXT NOT NULL
 );
-CREATE UNIQUE INDEX subjects_key ON subjects (key);
+
+-- The keys of subjects, but those whose id is above `log_head.indexed`.
+CREATE TABLE subject_keys (
+    key BLOB PRIMARY KEY,
+    id  INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- The second and later events of subjects.
 CREATE TABLE subject_events (
