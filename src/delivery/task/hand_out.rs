@@ -125,6 +125,11 @@ impl Task {
 
     /// Offers the next page of the log to the window. Returns how many events it had.
     async fn scan(&mut self) -> Result<usize, store::Error> {
+        // A whole turn's worth waits already. Read on, events would leave the cache before they go out, and
+        // each would be read again from the store with the whole block that it lies in.
+        if self.window.ready_lanes() >= MAX_HANDED_A_TURN {
+            return Ok(0);
+        }
         let now = self.now();
         let room = self.window.room(now).min(MAX_PAGE_EVENTS);
         if room == 0 {

@@ -64,6 +64,11 @@ impl Lanes {
         self.map.len()
     }
 
+    /// How many lanes wait for a consumer.
+    pub fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
     /// The lane that has waited longest for a consumer.
     pub fn first_ready(&self) -> Option<SubjectId> {
         self.ready.first_key_value().map(|(_, id)| *id)

@@ -38,6 +38,11 @@ impl Window {
         if self.scanned < self.recovered_to { free.max(self.limits.read_ahead) } else { free }
     }
 
+    /// How many lanes have an event that may go out as soon as a consumer takes it.
+    pub fn ready_lanes(&self) -> usize {
+        self.lanes.ready_len()
+    }
+
     /// Whether the lane's row may be in the store and not in memory: ask the store for it, and tell by
     /// `looked_up` before anything of the lane is told.
     pub fn must_look_up(&self, lane: SubjectId) -> bool {
