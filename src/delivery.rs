@@ -232,7 +232,7 @@ impl Delivery {
         Ok(self.handle(name)?.id)
     }
 
-    /// Changes what a subscription is. A changed filter applies from the position on.
+    /// Changes what a subscription is. A changed filter applies to what was not read ahead yet.
     pub async fn update(
         &self,
         name: &str,

@@ -88,11 +88,17 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
         tracing::warn!("no endpoints are configured: every webhook will be answered 404");
     }
     let (http, grpc, admin) = listeners.addresses()?;
-    let gateway = Gateway::start(config, listeners, Arc::new(Timestamp::now)).await?;
+    let gateway = Gateway::start(config, listeners, Arc::new(now)).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %http, %grpc, %admin, "ready");
     wait_for_stop(path, &gateway).await?;
     tracing::info!("draining");
     gateway.stop().await
+}
+
+/// The wall clock in microseconds, the precision of what is stored.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 async fn wait_for_stop(path: &Path, gateway: &Gateway) -> anyhow::Result<()> {

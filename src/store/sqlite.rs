@@ -115,6 +115,8 @@ impl SqliteStore {
             let _held = self.writer().await?;
             run_checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;
         } else if log * PAGE_BYTES > MAX_WAL_BYTES && copied < log {
+            // Most of it while commits go on, so that they wait only for what comes meanwhile.
+            run_checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
             let _held = self.writer().await?;
             run_checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)").await?;
         }
