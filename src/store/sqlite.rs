@@ -41,9 +41,17 @@ use crate::model::{LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, Subjec
 const CHECKPOINT_BYTES: i64 = 4 << 20;
 /// How long the write-ahead log may grow before the writer is held up to begin it anew.
 const MAX_WAL_BYTES: i64 = 64 << 20;
+/// So little of the log may be left when the writer is held up for it, if so many approaches suffice.
+const SMALL_REST_BYTES: i64 = 256 << 10;
+const MAX_APPROACHES: usize = 4;
 /// How long its file may stay. Writing over it is faster than letting it grow.
-const MAX_WAL_FILE_BYTES: u64 = 128 << 20;
+const MAX_WAL_FILE_BYTES: u64 = 256 << 20;
 const PAGE_BYTES: i64 = 4096;
+
+/// What a checkpoint does: only tells how far it is; copies what it can; also cuts the file.
+const NOOP: &str = "PRAGMA wal_checkpoint(NOOP)";
+const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// Settings that hardly anybody needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,21 +113,25 @@ impl SqliteStore {
     /// Copies what is committed from the write-ahead log into the database, and begins the log anew when
     /// it has become long.
     async fn checkpoint(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
-        let (mut log, mut copied) =
-            run_checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)").await?;
+        let (mut log, mut copied) = run_checkpoint(connection, NOOP).await?;
         if (log - copied) * PAGE_BYTES > CHECKPOINT_BYTES {
-            (log, copied) = run_checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
+            (log, copied) = run_checkpoint(connection, PASSIVE).await?;
         }
         let file_bytes = tokio::fs::metadata(&self.wal).await.map_or(0, |wal| wal.len());
-        if file_bytes > MAX_WAL_FILE_BYTES {
-            let _held = self.writer().await?;
-            run_checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;
-        } else if log * PAGE_BYTES > MAX_WAL_BYTES && copied < log {
-            // Most of it while commits go on, so that they wait only for what comes meanwhile.
-            run_checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
-            let _held = self.writer().await?;
-            run_checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)").await?;
+        let file_is_long = file_bytes > MAX_WAL_FILE_BYTES;
+        if !file_is_long && log * PAGE_BYTES <= MAX_WAL_BYTES {
+            return Ok(());
         }
+        // All but a little while commits go on, so that they wait only for what came last.
+        for _ in 0..MAX_APPROACHES {
+            if (log - copied) * PAGE_BYTES <= SMALL_REST_BYTES {
+                break;
+            }
+            (log, copied) = run_checkpoint(connection, PASSIVE).await?;
+        }
+        let _held = self.writer().await?;
+        // When nothing is left to copy, the next commit begins the log anew.
+        run_checkpoint(connection, if file_is_long { TRUNCATE } else { PASSIVE }).await?;
         Ok(())
     }
 }
@@ -321,7 +333,7 @@ impl Store for SqliteStore {
         let checkpointer = self.checkpointer.lock().await.take();
         let closed = async {
             if let Some(mut connection) = checkpointer {
-                run_checkpoint(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;
+                run_checkpoint(&mut connection, TRUNCATE).await?;
                 connection.close().await?;
             }
             match writer {
