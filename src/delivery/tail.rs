@@ -11,9 +11,9 @@ use crate::model::Sequence;
 use crate::store::Logged;
 
 /// How many events are kept.
-const MAX_EVENTS: usize = 8192;
+const MAX_EVENTS: usize = 4096;
 /// How many bytes of encoded events are kept.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// The newest events.
 pub struct Tail {

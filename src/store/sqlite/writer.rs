@@ -22,7 +22,7 @@ use crate::store::append::{self, Incoming, Known, Touched};
 use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt};
 
 /// How many subjects' states are kept in memory.
-const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("more than none");
+const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(4_096).expect("more than none");
 
 /// Events and subjects by their keys, 16 bytes each, packed: events in ?1 (how many: ?2), subjects in ?3
 /// (how many: ?4). In ?5 the numbers of subjects whose keys are known.
