@@ -148,6 +148,12 @@ fn translated(
             Ok(Translation::Events(drafts)) => {
                 (ReceiptState::Translated, drafts, &meters.translated)
             }
+            Ok(Translation::Fetches(fetches)) if fetches.is_empty() => {
+                (ReceiptState::Translated, Vec::new(), &meters.translated)
+            }
+            Ok(Translation::Fetches(_)) => {
+                (ReceiptState::Fetching(String::new()), Vec::new(), &meters.fetching)
+            }
             Ok(Translation::Unknown(kind)) => {
                 (ReceiptState::Unknown(kind), Vec::new(), &meters.unknown)
             }
@@ -156,7 +162,7 @@ fn translated(
             }
         };
     meter.increment(1);
-    NewReceipt { receipt, state, drafts, retry_of }
+    NewReceipt { receipt, state, drafts, retry_of, earlier: Vec::new() }
 }
 
 async fn write(

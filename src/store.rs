@@ -121,6 +121,8 @@ pub struct NewReceipt {
     pub drafts: Vec<Draft>,
     /// The stored receipt that this is a new translation of: no second receipt is stored then.
     pub retry_of: Option<ReceiptNumber>,
+    /// The events that the receipt gave already, where this adds to them.
+    pub earlier: Vec<Sequence>,
 }
 
 /// What became of a receipt.
@@ -133,6 +135,14 @@ pub enum ReceiptState {
     Unknown(String),
     /// It could not be read; the reason.
     Unreadable(String),
+    /// The provider's API is being asked for its facts; what went wrong at the last try, empty at first.
+    Fetching(String),
+    /// The provider's API was asked often enough in vain; the reason.
+    FetchFailed(String),
+    /// As `Fetching`, and nothing proves it authentic until the API confirms it.
+    Unconfirmed(String),
+    /// The API did not confirm it. What it said is purged.
+    Denied,
 }
 
 /// What `commit` did, in the batch's order.

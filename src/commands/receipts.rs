@@ -81,6 +81,14 @@ enum State {
     Unknown,
     /// It could not be read
     Unreadable,
+    /// The provider's API is being asked for its facts
+    Fetching,
+    /// The provider's API was asked often enough in vain
+    FetchFailed,
+    /// Nothing proves it authentic until the provider's API confirms it
+    Unconfirmed,
+    /// The provider's API did not confirm it
+    Denied,
 }
 
 /// Does what was asked for.
@@ -104,9 +112,13 @@ async fn act(args: Args) -> anyhow::Result<()> {
             show(&receipt, args.json)?;
             match receipt.state() {
                 ReceiptState::Unreadable => bail!("it still cannot be read: {}", receipt.reason),
-                ReceiptState::Unspecified | ReceiptState::Translated | ReceiptState::Unknown => {
-                    Ok(())
-                }
+                ReceiptState::FetchFailed => bail!("still not fetched: {}", receipt.reason),
+                ReceiptState::Unspecified
+                | ReceiptState::Translated
+                | ReceiptState::Unknown
+                | ReceiptState::Fetching
+                | ReceiptState::Unconfirmed
+                | ReceiptState::Denied => Ok(()),
             }
         }
     }
@@ -117,6 +129,10 @@ async fn list(client: &Client, list: List, json: bool) -> anyhow::Result<()> {
         State::Translated => ReceiptState::Translated,
         State::Unknown => ReceiptState::Unknown,
         State::Unreadable => ReceiptState::Unreadable,
+        State::Fetching => ReceiptState::Fetching,
+        State::FetchFailed => ReceiptState::FetchFailed,
+        State::Unconfirmed => ReceiptState::Unconfirmed,
+        State::Denied => ReceiptState::Denied,
     });
     let states: Vec<i32> = states.map(i32::from).collect();
     let mut rows = Vec::new();

@@ -223,9 +223,9 @@ impl Order<'_> {
     }
 
     fn is_expected(&self, answer: &Answer, forged: bool) -> bool {
-        let reply = self.provider.reply;
+        let reply = self.provider.replies.accepted;
         match forged {
-            true => answer.status == 401,
+            true => answer.status == self.provider.replies.refused.status,
             false => answer.status == reply.status && answer.body == reply.body,
         }
     }
@@ -270,7 +270,8 @@ impl Order<'_> {
 
     /// What is wrong with an answer, and where to look.
     fn complaint(&self, answer: &Answer, forged: bool) -> String {
-        let expected = if forged { 401 } else { self.provider.reply.status };
+        let replies = &self.provider.replies;
+        let expected = if forged { replies.refused.status } else { replies.accepted.status };
         let hint = match answer.status {
             401 => "the gateway's secrets for this endpoint are not those of this configuration",
             404 => "the gateway has no endpoint at this path",

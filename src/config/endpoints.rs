@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -77,13 +78,17 @@ impl<'t> Entry<'_, '_, 't> {
             Some(path) => self.checked_path(path),
             None => format!("/webhooks/{endpoint}"),
         };
-        Some(Endpoint {
+        let endpoint = Endpoint {
             name: endpoint,
             url: format!("{public_url}{path}"),
             path,
             secrets: self.secrets(found),
             settings: self.settings(found),
-        })
+        };
+        if let Err(mistake) = (found.check)(&endpoint) {
+            self.refuse(mistake.key, mistake.reason);
+        }
+        Some(endpoint)
     }
 
     fn checked_path(&mut self, path: &str) -> String {
@@ -120,7 +125,8 @@ impl<'t> Entry<'_, '_, 't> {
                 self.reader.refuse_at(offset, key, unknown_reason(&thing, name, known));
                 continue;
             }
-            match self.values(value.get_ref()) {
+            let structured = provider.structured.contains(&name);
+            match self.values(value.get_ref(), structured) {
                 Ok(values) => {
                     secrets.insert(name.to_owned(), values);
                 }
@@ -154,7 +160,11 @@ impl<'t> Entry<'_, '_, 't> {
         }
     }
 
-    fn values(&mut self, value: &DeValue<'_>) -> Result<Vec<SecretString>, String> {
+    fn values(
+        &mut self,
+        value: &DeValue<'_>,
+        structured: bool,
+    ) -> Result<Vec<SecretString>, String> {
         let texts: Vec<&str> = match value {
             DeValue::String(text) => vec![text],
             DeValue::Array(items) => items
@@ -164,12 +174,30 @@ impl<'t> Entry<'_, '_, 't> {
                     other => Err(expected("a list of texts", other)),
                 })
                 .collect::<Result<_, _>>()?,
+            table @ DeValue::Table(_) if structured => return Ok(vec![self.structured(table)?]),
             other => return Err(expected("a text or a list of texts", other)),
         };
         if texts.is_empty() || texts.len() > MAX_SECRET_VALUES {
             return Err(format!("must have 1 to {MAX_SECRET_VALUES} values"));
         }
         texts.into_iter().map(|text| self.value(text)).collect()
+    }
+
+    /// A table as JSON, each of its texts replaced by what it stands for.
+    fn structured(&mut self, value: &DeValue<'_>) -> Result<SecretString, String> {
+        let mut json = json_of(value)?;
+        self.resolve(&mut json)?;
+        Ok(SecretString::from(json.to_string()))
+    }
+
+    fn resolve(&mut self, json: &mut Value) -> Result<(), String> {
+        match json {
+            Value::String(text) => *text = self.value(text)?.expose_secret().to_owned(),
+            Value::Array(items) => items.iter_mut().try_for_each(|item| self.resolve(item))?,
+            Value::Object(fields) => fields.values_mut().try_for_each(|item| self.resolve(item))?,
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        Ok(())
     }
 
     /// What `env:NAME`, `file:PATH` or a literal stands for.
@@ -210,6 +238,17 @@ impl<'t> Entry<'_, '_, 't> {
                 DeValue::String(text) => text.to_string(),
                 DeValue::Integer(number) => number.to_string(),
                 DeValue::Boolean(switch) => switch.to_string(),
+                list @ (DeValue::Array(_) | DeValue::Table(_))
+                    if provider.structured.contains(&name) =>
+                {
+                    match json_of(list) {
+                        Ok(json) => json.to_string(),
+                        Err(reason) => {
+                            self.refuse(name, reason);
+                            continue;
+                        }
+                    }
+                }
                 other @ (DeValue::Float(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_)
@@ -253,6 +292,30 @@ impl<'t> Entry<'_, '_, 't> {
         let offset = self.table.get(name).map_or(self.offset, |value| value.span().start);
         self.reader.refuse_at(offset, format!("{}.{name}", self.key), reason);
     }
+}
+
+/// A list or a table as JSON. Numbers and switches stay what they are.
+fn json_of(value: &DeValue<'_>) -> Result<Value, String> {
+    Ok(match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            let number: i64 = number.to_string().parse().map_err(|_| "has too large a number")?;
+            Value::from(number)
+        }
+        DeValue::Boolean(switch) => Value::Bool(*switch),
+        DeValue::Array(items) => Value::Array(
+            items.iter().map(|item| json_of(item.get_ref())).collect::<Result<_, _>>()?,
+        ),
+        DeValue::Table(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(name, value)| Ok((name.get_ref().to_string(), json_of(value.get_ref())?)));
+            Value::Object(fields.collect::<Result<_, String>>()?)
+        }
+        other @ (DeValue::Float(_) | DeValue::Datetime(_)) => {
+            return Err(expected("texts, whole numbers, true or false", other));
+        }
+    })
 }
 
 /// How a mistake calls a file; only what is written like a path is repeated.

@@ -4,7 +4,7 @@
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::providers::{REPLY_OK, SecretKey, TranslateError};
+use crate::providers::{REPLIES, SecretKey, TranslateError, no_check, no_fetch, no_poll};
 use crate::receipt::{Redaction, VerifyError};
 
 const KEYED: Provider = Provider {
@@ -15,11 +15,16 @@ const KEYED: Provider = Provider {
         SecretKey { name: "api_key", required: false },
     ],
     settings: &["merchant_id", "tolerance_seconds", "strict"],
+    structured: &[],
     events: &[],
     redaction: Redaction { headers: &[], query: &[], body_members: &[] },
-    verify: |_, _, _| Err(VerifyError::NotConfigured("webhook_secret")),
+    hosts: &[],
+    check: no_check,
+    verify: |_, _, _, _| Err(VerifyError::NotConfigured("webhook_secret")),
     translate: |_, _| Err(TranslateError(String::new())),
-    reply: REPLY_OK,
+    fetch: no_fetch,
+    poll: no_poll,
+    replies: REPLIES,
     sample: |_, _| None,
 };
 const EITHER: Provider = Provider {

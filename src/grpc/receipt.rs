@@ -123,15 +123,22 @@ fn state(state: &ReceiptState) -> proto::ReceiptState {
         ReceiptState::Translated => proto::ReceiptState::Translated,
         ReceiptState::Unknown(_) => proto::ReceiptState::Unknown,
         ReceiptState::Unreadable(_) => proto::ReceiptState::Unreadable,
+        ReceiptState::Fetching(_) => proto::ReceiptState::Fetching,
+        ReceiptState::FetchFailed(_) => proto::ReceiptState::FetchFailed,
+        ReceiptState::Unconfirmed(_) => proto::ReceiptState::Unconfirmed,
+        ReceiptState::Denied => proto::ReceiptState::Denied,
     }
 }
 
 fn to_proto(stored: &StoredReceipt, raw: bool) -> proto::Receipt {
     let receipt = &stored.receipt;
     let reason = match &stored.state {
-        ReceiptState::Translated => String::new(),
-        ReceiptState::Unknown(kind) => kind.clone(),
-        ReceiptState::Unreadable(reason) => reason.clone(),
+        ReceiptState::Translated | ReceiptState::Denied => String::new(),
+        ReceiptState::Unknown(reason)
+        | ReceiptState::Unreadable(reason)
+        | ReceiptState::Fetching(reason)
+        | ReceiptState::FetchFailed(reason)
+        | ReceiptState::Unconfirmed(reason) => reason.clone(),
     };
     proto::Receipt {
         name: stored.number.to_string(),

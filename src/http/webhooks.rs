@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use super::path_and_query;
 use crate::ingest::{Error as IngestError, Ingest, Registered};
 use crate::model::EndpointName;
-use crate::providers::Reply;
+use crate::providers::{Challenge, Keys, REPLIES, Replies, Reply, Verdict};
 use crate::receipt::{Receipt, Request};
 
 /// When a provider is to try again after a passing failure, in seconds.
@@ -39,6 +39,14 @@ pub struct Shim {
     max_body_bytes: usize,
     read_timeout: Duration,
     limiter: Option<Arc<Limiter>>,
+}
+
+/// What an accepted request is answered with.
+enum Answer {
+    /// What its provider expects of a committed receipt.
+    Committed,
+    /// What it asked for.
+    Challenge(Challenge),
 }
 
 /// Why a request was not accepted. This is the one map from errors to HTTP codes.
@@ -81,9 +89,13 @@ impl Shim {
         Router::new().fallback(handle).with_state(self)
     }
 
-    async fn receive(&self, request: HttpRequest, registered: &Registered) -> Result<(), Refusal> {
+    async fn receive(
+        &self,
+        request: HttpRequest,
+        registered: &Registered,
+    ) -> Result<Answer, Refusal> {
         let endpoint = &registered.endpoint;
-        if request.method() != Method::POST {
+        if !registered.provider.replies.methods.contains(request.method()) {
             return Err(Refusal::Method);
         }
         if let Some(limiter) = &self.limiter
@@ -93,19 +105,35 @@ impl Shim {
         }
         let request = self.read(request).await?;
         let now = (self.clock)();
-        let proof = (registered.provider.verify)(&request, endpoint, now).map_err(|error| {
-            let provider = registered.provider.name;
-            tracing::warn!(provider, endpoint = %endpoint.name, %error, "request refused");
-            registered.health.refuse(now, error.to_string());
-            Refusal::NotAuthentic
-        })?;
+        let proof = match self.verify(&request, registered, now).await? {
+            Verdict::Verified(proof) | Verdict::NeedsConfirmation(proof) => proof,
+            Verdict::Challenge(challenge) => return Ok(Answer::Challenge(challenge)),
+            Verdict::NeedsKey(_) => return Err(Refusal::NotAuthentic),
+        };
         let redaction = registered.provider.redaction;
         let receipt = Receipt::new(request, proof, endpoint.name.clone(), now, redaction);
         let recorded =
             self.ingest.receive(receipt, registered).await.map_err(Refusal::NotCommitted)?;
         registered.health.accept(now);
         tracing::debug!(endpoint = %endpoint.name, receipt = %recorded.receipt, "committed");
-        Ok(())
+        Ok(Answer::Committed)
+    }
+
+    /// Has the provider verify a request, with the keys that it asks for.
+    async fn verify(
+        &self,
+        request: &Request,
+        registered: &Registered,
+        now: Timestamp,
+    ) -> Result<Verdict, Refusal> {
+        let endpoint = &registered.endpoint;
+        let verdict = (registered.provider.verify)(request, endpoint, &Keys::default(), now);
+        verdict.map_err(|error| {
+            let provider = registered.provider.name;
+            tracing::warn!(provider, endpoint = %endpoint.name, %error, "request refused");
+            registered.health.refuse(now, error.to_string());
+            Refusal::NotAuthentic
+        })
     }
 
     async fn read(&self, request: HttpRequest) -> Result<Request, Refusal> {
@@ -133,17 +161,22 @@ async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {
     let started = Instant::now();
     let registered = shim.ingest.endpoints().by_path(request.uri().path());
     let Some(registered) = registered else {
-        let answer = refused(&Refusal::NoEndpoint);
+        let answer = refused(&Refusal::NoEndpoint, &REPLIES);
         count("none".to_owned(), answer.status());
         return answer;
     };
     let answer = match shim.receive(request, &registered).await {
-        Ok(()) => {
+        Ok(Answer::Committed) => {
             registered.meters.accepted.increment(1);
-            accepted(registered.provider.reply)
+            reply(registered.provider.replies.accepted)
+        }
+        Ok(Answer::Challenge(challenge)) => {
+            let answer = answer_to(challenge);
+            count(registered.endpoint.name.to_string(), answer.status());
+            answer
         }
         Err(refusal) => {
-            let answer = refused(&refusal);
+            let answer = refused(&refusal, &registered.provider.replies);
             count(registered.endpoint.name.to_string(), answer.status());
             answer
         }
@@ -158,7 +191,7 @@ fn count(endpoint: String, status: StatusCode) {
         .increment(1);
 }
 
-fn accepted(reply: Reply) -> Response {
+fn reply(reply: Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     if !reply.content_type.is_empty() {
@@ -168,7 +201,18 @@ fn accepted(reply: Reply) -> Response {
     response
 }
 
-fn refused(refusal: &Refusal) -> Response {
+fn answer_to(challenge: Challenge) -> Response {
+    let mut response = Response::new(Body::from(challenge.body));
+    *response.status_mut() = StatusCode::from_u16(challenge.status).unwrap_or(StatusCode::OK);
+    for (name, value) in challenge.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn refused(refusal: &Refusal, replies: &Replies) -> Response {
     let (status, text) = match refusal {
         Refusal::NoEndpoint => (StatusCode::NOT_FOUND, "no endpoint has this path\n"),
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted\n"),
@@ -176,7 +220,7 @@ fn refused(refusal: &Refusal) -> Response {
         Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n"),
         Refusal::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
         Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
-        Refusal::NotAuthentic => (StatusCode::UNAUTHORIZED, "verification failed\n"),
+        Refusal::NotAuthentic => return reply(replies.refused),
         Refusal::NotCommitted(error) => {
             tracing::warn!(%error, "answered 503");
             (StatusCode::SERVICE_UNAVAILABLE, "not stored; try again\n")
@@ -190,7 +234,8 @@ fn refused(refusal: &Refusal) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        let methods: Vec<&str> = replies.methods.iter().map(Method::as_str).collect();
+        headers.extend(HeaderValue::from_str(&methods.join(", ")).map(|all| (header::ALLOW, all)));
     }
     response
 }

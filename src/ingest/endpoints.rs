@@ -44,6 +44,8 @@ pub struct Meters {
     pub accepted: Counter,
     /// Receipts that were translated.
     pub translated: Counter,
+    /// Receipts whose facts must be fetched.
+    pub fetching: Counter,
     /// Receipts of a type that is not translated.
     pub unknown: Counter,
     /// Receipts that could not be read.
@@ -110,6 +112,7 @@ impl Meters {
             latency: histogram!("tollgate_webhook_seconds", "endpoint" => label()),
             accepted: counter!("tollgate_webhooks_total", "endpoint" => label(), "status" => "200"),
             translated: receipts("translated"),
+            fetching: receipts("fetching"),
             unknown: receipts("unknown"),
             unreadable: receipts("unreadable"),
         }

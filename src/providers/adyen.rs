@@ -21,7 +21,10 @@ use crate::receipt::signature::{basic_auth, hmac_sha256_hex_key};
 use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
 use super::payload::{self, Scalars, Text};
-use super::{Endpoint, Provider, Reply, SecretKey, TranslateError, Translation};
+use super::{
+    Endpoint, Keys, Provider, REPLIES, Replies, Reply, Sample, SecretKey, TranslateError,
+    Translation, Verdict, no_check, no_fetch, no_poll,
+};
 
 /// Adyen.
 pub const PROVIDER: Provider = Provider {
@@ -33,17 +36,25 @@ pub const PROVIDER: Provider = Provider {
         SecretKey { name: BASIC_PASSWORD, required: false },
     ],
     settings: &[AUTO_CAPTURE],
+    structured: &[],
     events: &EVENT_CODES,
     redaction: Redaction {
         headers: &[],
         query: &[],
         body_members: &["iban", "bankAccount.iban", "bankAccountNumber", "cardNumber"],
     },
+    hosts: &[],
+    check: no_check,
     verify,
     translate,
-    reply: Reply { status: 200, content_type: "text/plain", body: "[accepted]" },
-    sample: sample::sample,
+    fetch: no_fetch,
+    poll: no_poll,
+    replies: Replies { accepted: ACCEPTED, unknown: ACCEPTED, ..REPLIES },
+    sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
 };
+
+/// Adyen looks for this text in a 2xx.
+const ACCEPTED: Reply = Reply { status: 200, content_type: "text/plain", body: "[accepted]" };
 
 const HMAC_KEY: &str = "hmac_key_hex";
 const BASIC_USER: &str = "basic_user";
@@ -185,7 +196,12 @@ struct Amount<'a> {
     currency: Text<'a>,
 }
 
-fn verify(request: &Request, endpoint: &Endpoint, _now: Timestamp) -> Result<Proof, VerifyError> {
+fn verify(
+    request: &Request,
+    endpoint: &Endpoint,
+    _keys: &Keys,
+    _now: Timestamp,
+) -> Result<Verdict, VerifyError> {
     check_basic_auth(request, endpoint)?;
     let notification: Notification<'_> =
         serde_json::from_slice(&request.body).map_err(|_| VerifyError::Malformed("body"))?;
@@ -196,7 +212,7 @@ fn verify(request: &Request, endpoint: &Endpoint, _now: Timestamp) -> Result<Pro
     for wrapped in &notification.items {
         result = Ok(verify_item(&wrapped.item, endpoint)?);
     }
-    result
+    result.map(Verdict::Verified)
 }
 
 /// Where one of the credentials is configured, both are needed.
@@ -340,7 +356,7 @@ mod tests {
 
     #[test]
     fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
-        testing::check_samples(&PROVIDER, &endpoint(), SILENT);
+        testing::check_samples(&PROVIDER, &endpoint(), SILENT, testing::Coverage::Values);
     }
 
     #[test]

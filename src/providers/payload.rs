@@ -10,6 +10,7 @@ use std::ops::Deref;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::model::ids::MAX_SUBJECT_ID_BYTES;
 use crate::model::{EndpointName, Money, Subject, SubjectKind};
@@ -23,6 +24,10 @@ const MAX_SHOWN_CHARS: usize = 64;
 /// anything else as empty.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Text<'a>(Cow<'a, str>);
+
+/// An amount in major units as it stands in JSON, digit by digit: a number or a text. Never a float.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decimal(String);
 
 /// An object of simple values by name; values that are no text, number or flag are left out. Anything
 /// but an object reads as empty. A name that stands twice is an error: it has no one value.
@@ -77,6 +82,11 @@ pub fn optional_money(
     amount.map(|amount| money(amount, currency, exponents)).transpose()
 }
 
+/// The money that a provider writes as a decimal in major units.
+pub fn decimal_money(amount: &str, currency: &str) -> Result<Money, TranslateError> {
+    Money::from_decimal(amount, currency).map_err(|error| TranslateError(error.to_string()))
+}
+
 /// The first of the texts that is not empty.
 pub fn first(texts: &[&str]) -> String {
     texts.iter().find(|text| !text.is_empty()).map_or_else(String::new, |text| (*text).to_owned())
@@ -115,6 +125,44 @@ pub fn unreadable(what: &str, error: &serde_json::Error) -> TranslateError {
 
 fn shown(value: &str) -> String {
     value.chars().take(MAX_SHOWN_CHARS).collect()
+}
+
+impl Decimal {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The digits as they stand.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The money; `None` where there is no amount.
+    pub fn money(&self, currency: &str) -> Result<Option<Money>, TranslateError> {
+        (!self.is_empty()).then(|| decimal_money(&self.0, currency)).transpose()
+    }
+
+    /// The money; an error where there is no amount.
+    pub fn required(&self, currency: &str, what: &str) -> Result<Money, TranslateError> {
+        self.money(currency)?.ok_or_else(|| TranslateError(format!("{what} has no amount")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+        let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+        let text = raw.as_deref().map_or("", RawValue::get);
+        match text.as_bytes().first() {
+            None | Some(b'n') => Ok(Decimal::default()),
+            Some(b'"') => {
+                let text: String = serde_json::from_str(text).map_err(D::Error::custom)?;
+                Ok(Decimal(text.trim().to_owned()))
+            }
+            Some(b'-' | b'0'..=b'9') => Ok(Decimal(text.to_owned())),
+            Some(_) => Err(D::Error::custom("an amount is no number")),
+        }
+    }
 }
 
 impl Deref for Text<'_> {
@@ -260,6 +308,18 @@ mod tests {
         for (amount, code) in [(120_050, "isk"), (i64::MAX, "mga"), (1, "zzz"), (1, "")] {
             assert!(minor(amount, code).is_err(), "{amount} {code}");
         }
+    }
+
+    #[test]
+    fn decimals_keep_every_digit() {
+        let read = |json: &str| serde_json::from_str::<Decimal>(json).map(|decimal| decimal.0);
+        assert_eq!(read("70.50").expect("a number"), "70.50");
+        assert_eq!(read("\"-0.10\"").expect("a text"), "-0.10");
+        assert_eq!(read("null").expect("nothing"), "");
+        assert!(read("[1]").is_err() && read("true").is_err());
+        let cents = |json| serde_json::from_str::<Decimal>(json).expect("json").money("EUR");
+        assert_eq!(cents("55.0").expect("exact").map(|money| money.minor_units), Some(5500));
+        assert!(cents("0.001").is_err(), "it would have to be rounded");
     }
 
     #[test]

@@ -4,11 +4,18 @@
 //! anything of a real customer.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use crate::receipt::Request;
 
-use super::{Endpoint, SampleOrder};
+use crate::model::Draft;
+use crate::receipt::Receipt;
+
+use super::{
+    Answer, Endpoint, Fetch, Fetching, Provider, Sample, SampleAnswer, SampleOrder, Step,
+    TranslateError, Translation,
+};
 
 /// The customer of all samples.
 pub const CUSTOMER_NAME: &str = "Example Customer";
@@ -41,6 +48,76 @@ pub fn event_id(order: &SampleOrder<'_>) -> String {
 /// The first value of the endpoint's secret; samples are signed with it.
 pub fn first_secret<'a>(endpoint: &'a Endpoint, name: &'static str) -> Option<&'a str> {
     endpoint.candidates(name).secrets.first().map(ExposeSecret::expose_secret)
+}
+
+/// What an API answers in a sample: JSON, with a 200.
+pub fn answer(method: Method, path: impl Into<String>, body: &serde_json::Value) -> SampleAnswer {
+    SampleAnswer { method, path: path.into(), status: 200, body: body.to_string().into() }
+}
+
+/// What a sample's receipt says, its fetches answered by the sample.
+pub fn drafts(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    receipt: &Receipt,
+    sample: &Sample,
+) -> Result<Option<Vec<Draft>>, TranslateError> {
+    match (provider.translate)(receipt, endpoint)? {
+        Translation::Events(drafts) => Ok(Some(drafts)),
+        Translation::Unknown(_) => Ok(None),
+        Translation::Fetches(fetches) => {
+            let fetched = fetches
+                .iter()
+                .map(|fetch| fetched(provider, endpoint, fetch, receipt.received_at(), sample));
+            Ok(Some(fetched.collect::<Result<Vec<_>, _>>()?.concat()))
+        }
+    }
+}
+
+/// What one fetch gives, each call answered by the first answer of the sample that is left for it.
+pub fn fetched(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    fetch: &Fetch,
+    received_at: Timestamp,
+    sample: &Sample,
+) -> Result<Vec<Draft>, TranslateError> {
+    let mut left: Vec<&SampleAnswer> = sample.answers.iter().collect();
+    let mut answers = Vec::new();
+    loop {
+        let fetching = Fetching {
+            endpoint,
+            fetch,
+            received_at,
+            now: received_at,
+            cursor: "",
+            answers: &answers,
+        };
+        let call = match (provider.fetch)(&fetching)? {
+            Step::Done { drafts, .. } => return Ok(drafts),
+            Step::Denied => return Ok(Vec::new()),
+            Step::Later(reason) => return Err(TranslateError(reason)),
+            Step::Call(call) => call,
+        };
+        let path = path_of(&call.url);
+        let fits = |answer: &&SampleAnswer| answer.method == call.method && answer.path == path;
+        let at = left.iter().position(fits);
+        let at =
+            at.ok_or_else(|| TranslateError(format!("the sample has no answer to {call:?}")))?;
+        let answer = left.remove(at);
+        answers.push(Answer {
+            status: answer.status,
+            headers: HeaderMap::new(),
+            body: answer.body.clone(),
+        });
+    }
+}
+
+/// The path of a URL, without the query.
+pub fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.find('/').map_or("/", |at| &rest[at..]);
+    path.split('?').next().unwrap_or_default()
 }
 
 /// A POST of JSON at the endpoint. `None` where a header's value is not one.

@@ -20,10 +20,13 @@ use serde_json::value::RawValue;
 
 use crate::model::{Draft, EndpointName, Fact, Money, References};
 use crate::receipt::signature::hmac_sha256;
-use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
+use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::payload::{self, Text};
-use super::{Endpoint, Provider, REPLY_OK, SecretKey, TranslateError, Translation};
+use super::{
+    Endpoint, Keys, Provider, REPLIES, Sample, SecretKey, TranslateError, Translation, Verdict,
+    no_check, no_fetch, no_poll,
+};
 
 /// Square.
 pub const PROVIDER: Provider = Provider {
@@ -34,12 +37,17 @@ pub const PROVIDER: Provider = Provider {
         SecretKey { name: NOTIFICATION_URL, required: false },
     ],
     settings: &[],
+    structured: &[],
     events: &EVENT_TYPES,
     redaction: Redaction { headers: &[], query: &[], body_members: &["fingerprint"] },
+    hosts: &[],
+    check: no_check,
     verify,
     translate,
-    reply: REPLY_OK,
-    sample: sample::sample,
+    fetch: no_fetch,
+    poll: no_poll,
+    replies: REPLIES,
+    sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
 };
 
 const SIGNATURE_KEY: &str = "signature_key";
@@ -105,7 +113,12 @@ const EVENT_TYPES: [&str; EVENTS.len()] = {
     names
 };
 
-fn verify(request: &Request, endpoint: &Endpoint, _now: Timestamp) -> Result<Proof, VerifyError> {
+fn verify(
+    request: &Request,
+    endpoint: &Endpoint,
+    _keys: &Keys,
+    _now: Timestamp,
+) -> Result<Verdict, VerifyError> {
     // Square's own verifier takes no empty body either.
     if request.body.is_empty() {
         return Err(VerifyError::Malformed("body"));
@@ -124,7 +137,7 @@ fn verify(request: &Request, endpoint: &Endpoint, _now: Timestamp) -> Result<Pro
             break;
         }
     }
-    result
+    result.map(Verdict::Verified)
 }
 
 /// The URLs that Square may have signed: as configured for it, else the gateway's own.
@@ -315,7 +328,7 @@ mod tests {
     #[test]
     fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
         let silent = ["bank_account.verified", "bank_account.disabled"];
-        testing::check_samples(&PROVIDER, &endpoint(), &silent);
+        testing::check_samples(&PROVIDER, &endpoint(), &silent, testing::Coverage::Body);
     }
 
     #[test]

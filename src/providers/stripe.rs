@@ -21,10 +21,13 @@ use crate::model::{
     Money, PaymentStatus, References,
 };
 use crate::receipt::signature::{fresh, hmac_sha256};
-use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
+use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::payload::{self, Text};
-use super::{Endpoint, Provider, REPLY_OK, SecretKey, TranslateError, Translation};
+use super::{
+    Endpoint, Keys, Provider, REPLIES, Sample, SecretKey, TranslateError, Translation, Verdict,
+    no_check, no_fetch, no_poll,
+};
 
 /// Stripe.
 pub const PROVIDER: Provider = Provider {
@@ -32,16 +35,21 @@ pub const PROVIDER: Provider = Provider {
     title: "Stripe",
     secrets: &[SecretKey { name: SECRET, required: true }],
     settings: &[],
+    structured: &[],
     events: &EVENT_TYPES,
     redaction: Redaction {
         headers: &[],
         query: &[],
         body_members: &["client_secret", "fingerprint", "iban", "account_number"],
     },
+    hosts: &[],
+    check: no_check,
     verify,
     translate,
-    reply: REPLY_OK,
-    sample: sample::sample,
+    fetch: no_fetch,
+    poll: no_poll,
+    replies: REPLIES,
+    sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
 };
 
 const SECRET: &str = "webhook_secret";
@@ -185,11 +193,16 @@ const EVENT_TYPES: [&str; EVENTS.len() + NOTES.len()] = {
     names
 };
 
-fn verify(request: &Request, endpoint: &Endpoint, now: Timestamp) -> Result<Proof, VerifyError> {
+fn verify(
+    request: &Request,
+    endpoint: &Endpoint,
+    _keys: &Keys,
+    now: Timestamp,
+) -> Result<Verdict, VerifyError> {
     let header = SignatureHeader::parse(request.header(HEADER)?)?;
     fresh(header.seconds, now, TOLERANCE_SECONDS)?;
     let signed: [&[u8]; 3] = [header.time.as_bytes(), b".", &request.body];
-    hmac_sha256(endpoint.candidates(SECRET), &signed, &header.signatures)
+    hmac_sha256(endpoint.candidates(SECRET), &signed, &header.signatures).map(Verdict::Verified)
 }
 
 /// What the signature header holds.
@@ -362,7 +375,7 @@ mod tests {
 
     #[test]
     fn samples_verify_and_translate_and_do_not_survive_a_flipped_byte() {
-        testing::check_samples(&PROVIDER, &endpoint(), &NOTES);
+        testing::check_samples(&PROVIDER, &endpoint(), &NOTES, testing::Coverage::Body);
     }
 
     #[test]
@@ -486,7 +499,7 @@ mod tests {
         let request = testing::sample(&PROVIDER, &endpoint(), "payment_intent.succeeded", 0);
         let verdict = |at: i64| {
             let now = Timestamp::from_second(testing::NOW + at).expect("a time");
-            verify(&request, &endpoint(), now).is_ok()
+            PROVIDER.prove(&request, &endpoint(), now).is_ok()
         };
         assert_eq!([-301, -300, 0, 300, 301].map(verdict), [false, true, true, true, false]);
     }
@@ -517,7 +530,7 @@ mod tests {
     fn p10_a_receipt_keeps_no_client_secret() {
         let request = testing::sample(&PROVIDER, &endpoint(), "payment_intent.succeeded", 0);
         let now = Timestamp::from_second(testing::NOW).expect("a time");
-        let proof = verify(&request, &endpoint(), now).expect("verifies");
+        let proof = PROVIDER.prove(&request, &endpoint(), now).expect("verifies");
         let receipt = Receipt::new(request, proof, endpoint().name, now, PROVIDER.redaction);
         let body = String::from_utf8(receipt.body().to_vec()).expect("text");
         assert!(!body.contains("_secret_"), "{body}");

@@ -1,5 +1,9 @@
-//! The checks that prove a request authentic: keyed digests, basic auth and shared tokens, compared in
-//! constant time, and timestamp tolerance. Only this module can make a `Proof`.
+//! The checks that prove a request authentic: keyed digests, signatures by a provider's key, basic auth and
+//! shared tokens, compared in constant time, and timestamp tolerance. Only this module, with its children,
+//! can make a `Proof`.
+
+pub mod jws;
+pub mod public_key;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -7,7 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 /// That a request is authentic, and which secret showed it.
@@ -40,6 +45,9 @@ pub enum VerifyError {
     /// The endpoint has no such secret, so nothing can be verified.
     #[error("the endpoint has no secret `{0}`")]
     NotConfigured(&'static str),
+    /// The key that it names is not at hand, or there is no such key.
+    #[error("there is no key `{0}`")]
+    NoKey(String),
 }
 
 /// The secrets of one name at one endpoint, any of which may match.
@@ -93,6 +101,59 @@ pub fn hmac_sha256_hex_key(
     })
 }
 
+/// The digest of an HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// As `hmac_sha256`, with any digest and the key that `key_of` makes of the secret's text.
+pub fn hmac(
+    digest: Digest,
+    candidates: Candidates<'_>,
+    key_of: impl Fn(&str) -> Option<Vec<u8>>,
+    parts: &[&[u8]],
+    signatures: &[Vec<u8>],
+) -> Result<Proof, VerifyError> {
+    candidates.first_match(|secret| {
+        let Some(key) = key_of(secret).filter(|key| !key.is_empty()) else { return false };
+        match digest {
+            Digest::Sha1 => verifies(keyed::<Hmac<Sha1>>(&key, parts), signatures),
+            Digest::Sha256 => verifies(mac_of(&key, parts), signatures),
+            Digest::Sha512 => verifies(keyed::<Hmac<Sha512>>(&key, parts), signatures),
+        }
+    })
+}
+
+/// The HMAC of `parts` in a row with any digest; for making signed samples.
+pub fn sign_hmac(digest: Digest, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    match digest {
+        Digest::Sha1 => keyed::<Hmac<Sha1>>(key, parts).finalize().into_bytes().to_vec(),
+        Digest::Sha256 => sign_hmac_sha256(key, parts),
+        Digest::Sha512 => keyed::<Hmac<Sha512>>(key, parts).finalize().into_bytes().to_vec(),
+    }
+}
+
+/// A secret that the request itself carries: in its URL, a header or its body.
+pub fn shared_token(candidates: Candidates<'_>, given: &str) -> Result<Proof, VerifyError> {
+    candidates.first_match(|secret| secret.as_bytes().ct_eq(given.as_bytes()).into())
+}
+
+/// A request that nothing proves: what it says becomes no event until the provider's API confirms it.
+pub fn unconfirmed() -> Proof {
+    Proof { verified_by: "unconfirmed".to_owned() }
+}
+
+/// What a provider's API itself answered, over TLS, at this host.
+pub fn fetched(host: &str) -> Proof {
+    Proof { verified_by: format!("fetched from {host}") }
+}
+
 /// HTTP Basic credentials, compared as a whole.
 pub fn basic_auth(
     user: Candidates<'_>,
@@ -130,12 +191,19 @@ pub fn sign_hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn matches_any(key: &[u8], parts: &[&[u8]], signatures: &[Vec<u8>]) -> bool {
-    let mac = mac_of(key, parts);
+    verifies(mac_of(key, parts), signatures)
+}
+
+fn verifies(mac: impl Mac + Clone, signatures: &[Vec<u8>]) -> bool {
     signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok())
 }
 
 fn mac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key may have any length");
+    keyed(key, parts)
+}
+
+fn keyed<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> M {
+    let mut mac = <M as KeyInit>::new_from_slice(key).expect("an HMAC key may have any length");
     for part in parts {
         mac.update(part);
     }

@@ -35,6 +35,8 @@ pub struct Incoming {
     pub received_at: Timestamp,
     /// Its digest.
     pub digest: [u8; 32],
+    /// The events that it gave already.
+    pub earlier: Vec<Sequence>,
     /// Its drafts.
     pub drafts: Vec<Keyed>,
 }
@@ -97,6 +99,7 @@ impl Incoming {
             drafts: drafts.collect(),
             received_at: new.receipt.received_at(),
             digest: new.receipt.digest(),
+            earlier: std::mem::take(&mut new.earlier),
             endpoint,
         }
     }
@@ -120,7 +123,7 @@ pub fn append(
     };
     for receipt in receipts {
         let mut recorded =
-            Recorded { receipt: receipt.number, sequences: Vec::new(), duplicates: 0 };
+            Recorded { receipt: receipt.number, sequences: receipt.earlier, duplicates: 0 };
         let reference = ReceiptReference { number: receipt.number, digest: receipt.digest };
         for keyed in receipt.drafts {
             let sequence = match claims.entry(keyed.key) {

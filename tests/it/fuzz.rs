@@ -51,7 +51,7 @@ fn arbitrary_requests_never_panic() {
             }
             let now = base.now.checked_add(jiff::SignedDuration::from_secs(skew.into()));
             let now = now.unwrap_or(base.now);
-            let _ = (provider.verify)(&request, &base.endpoint, now);
+            let _ = provider.prove(&request, &base.endpoint, now);
             let _ = (provider.translate)(&receipt(&base.endpoint, &request, now), &base.endpoint);
         });
     }
@@ -73,7 +73,7 @@ fn mutated_requests_never_panic() {
                     &mutations,
                 );
             }
-            let _ = (provider.verify)(&request, &base.endpoint, base.now);
+            let _ = provider.prove(&request, &base.endpoint, base.now);
             let receipt = receipt(&base.endpoint, &request, base.now);
             let _ = (provider.translate)(&receipt, &base.endpoint);
         });
@@ -91,7 +91,7 @@ fn what_was_changed_after_it_was_signed_is_refused() {
             let mut request = base.request.clone();
             request.body = mutate::apply(&request.body, &mutations).into();
             if request.body != base.request.body {
-                let verified = (provider.verify)(&request, &base.endpoint, base.now);
+                let verified = provider.prove(&request, &base.endpoint, base.now);
                 assert!(verified.is_err(), "{name} took a body that was not signed: {mutations:?}");
             }
         });
@@ -115,7 +115,7 @@ fn signed_nonsense_never_panics() {
         let header = format!("t={time},v1={}", hex::encode(signature));
         request.headers.insert("stripe-signature", header.parse().expect("a header"));
         request.body = body.into();
-        let proof = (provider.verify)(&request, &base.endpoint, base.now).expect("it is signed");
+        let proof = provider.prove(&request, &base.endpoint, base.now).expect("it is signed");
         let name = base.endpoint.name.clone();
         let receipt = Receipt::new(request, proof, name, base.now, provider.redaction);
         assert_eq!(receipt.digest(), receipt.compute_digest());
@@ -181,7 +181,7 @@ fn valid(provider: &Provider) -> Vec<Valid> {
         .iter()
         .filter(|vector| vector["expect"] == "accept")
         .filter_map(|vector| read(name, vector))
-        .filter(|one| (provider.verify)(&one.request, &one.endpoint, one.now).is_ok())
+        .filter(|one| provider.prove(&one.request, &one.endpoint, one.now).is_ok())
         .collect();
     assert!(!valid.is_empty(), "no vector of {name} verifies");
     valid

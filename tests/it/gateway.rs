@@ -208,7 +208,7 @@ impl TestGateway {
         let provider = providers::find(endpoint.name.provider()).expect("a provider");
         let now = self.clock.now();
         let order = SampleOrder { event_type, seed, event_id: None, occurred_at, now };
-        (provider.sample)(endpoint, &order).expect("a known event type")
+        provider.sample_request(endpoint, &order).expect("a known event type")
     }
 
     /// A request with this body as Stripe would sign it now.

@@ -175,7 +175,7 @@ impl Site {
         let now = Timestamp::now();
         let order = SampleOrder { event_type, seed, event_id: None, occurred_at: now, now };
         let provider = providers::find("stripe").expect("a provider");
-        (provider.sample)(&self.endpoint(), &order).expect("a known event type")
+        provider.sample_request(&self.endpoint(), &order).expect("a known event type")
     }
 
     fn endpoint(&self) -> Endpoint {

@@ -118,7 +118,8 @@ impl<'a> Story<'a> {
 
     async fn accepted(&self, provider: &Provider, request: Request) -> anyhow::Result<()> {
         let answer = self.poster.post(request).await?;
-        let (status, body) = (provider.reply.status, provider.reply.body.to_owned());
+        let (status, body) =
+            (provider.replies.accepted.status, provider.replies.accepted.body.to_owned());
         check("the answer", answer, Answer { status, body })
     }
 

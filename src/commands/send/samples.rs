@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::model::{Draft, EndpointName, Fact, PaymentStatus, SubjectState};
-use crate::providers::{Endpoint, Provider, SampleOrder, Translation};
+use crate::providers::{self, Endpoint, Provider, SampleOrder};
 use crate::receipt::{Receipt, Request};
 
 /// What a sample says.
@@ -35,6 +35,16 @@ impl Sample<'_> {
         endpoint: &Endpoint,
         now: Timestamp,
     ) -> anyhow::Result<Request> {
+        self.whole(provider, endpoint, now).map(|sample| sample.request)
+    }
+
+    /// The request with what the provider's API would answer about it.
+    pub fn whole(
+        &self,
+        provider: &Provider,
+        endpoint: &Endpoint,
+        now: Timestamp,
+    ) -> anyhow::Result<providers::Sample> {
         let Sample { event_type, seed, event_id, occurred_at } = *self;
         let order = SampleOrder { event_type, seed, event_id, occurred_at, now };
         (provider.sample)(endpoint, &order).with_context(|| {
@@ -106,13 +116,11 @@ pub fn meaning(provider: &Provider, endpoint: &Endpoint, event_type: &str) -> St
 fn drafts(provider: &Provider, endpoint: &Endpoint, event_type: &str) -> Option<Vec<Draft>> {
     let now = Timestamp::now();
     let sample = Sample { event_type, seed: "sample", event_id: None, occurred_at: now };
-    let request = sample.request(provider, endpoint, now).ok()?;
-    let proof = (provider.verify)(&request, endpoint, now).ok()?;
+    let sample = sample.whole(provider, endpoint, now).ok()?;
+    let request = sample.request.clone();
+    let proof = provider.prove(&request, endpoint, now).ok()?;
     let receipt = Receipt::new(request, proof, endpoint.name.clone(), now, provider.redaction);
-    match (provider.translate)(&receipt, endpoint).ok()? {
-        Translation::Events(drafts) => Some(drafts),
-        Translation::Unknown(_) => None,
-    }
+    providers::samples::drafts(provider, endpoint, &receipt, &sample).ok()?
 }
 
 /// The same request with one byte changed so that it is not authentic any more.
@@ -122,7 +130,7 @@ pub fn forge(
     request: &Request,
     now: Timestamp,
 ) -> anyhow::Result<Request> {
-    let refused = |forged: &Request| (provider.verify)(forged, endpoint, now).is_err();
+    let refused = |forged: &Request| provider.prove(forged, endpoint, now).is_err();
     let digits = request.body.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit());
     // A digit becomes another digit, so that only the signature can tell. Some providers sign some fields
     // alone, so not any digit does.
@@ -163,10 +171,10 @@ mod tests {
             let now = Timestamp::now();
             let sample = Sample { event_type, seed: "1", event_id: None, occurred_at: now };
             let request = sample.request(provider, &endpoint, now).expect("a sample");
-            let proof = (provider.verify)(&request, &endpoint, now);
+            let proof = provider.prove(&request, &endpoint, now);
             assert!(proof.is_ok(), "{event_type}: {proof:?}");
             let forged = forge(provider, &endpoint, &request, now).expect("a forgery");
-            assert!((provider.verify)(&forged, &endpoint, now).is_err(), "{event_type}");
+            assert!(provider.prove(&forged, &endpoint, now).is_err(), "{event_type}");
             assert_ne!(meaning(provider, &endpoint, event_type), "-", "{event_type}");
         }
     }

@@ -65,6 +65,10 @@ enum StateFrame<'a> {
     Translated,
     Unknown(&'a str),
     Unreadable(&'a str),
+    Fetching(&'a str),
+    FetchFailed(&'a str),
+    Unconfirmed(&'a str),
+    Denied,
 }
 
 /// Bytes that serde takes and gives as a whole.
@@ -198,6 +202,10 @@ impl<'a> From<&'a ReceiptState> for StateFrame<'a> {
             ReceiptState::Translated => StateFrame::Translated,
             ReceiptState::Unknown(event_type) => StateFrame::Unknown(event_type),
             ReceiptState::Unreadable(reason) => StateFrame::Unreadable(reason),
+            ReceiptState::Fetching(reason) => StateFrame::Fetching(reason),
+            ReceiptState::FetchFailed(reason) => StateFrame::FetchFailed(reason),
+            ReceiptState::Unconfirmed(reason) => StateFrame::Unconfirmed(reason),
+            ReceiptState::Denied => StateFrame::Denied,
         }
     }
 }
@@ -208,6 +216,10 @@ impl From<StateFrame<'_>> for ReceiptState {
             StateFrame::Translated => ReceiptState::Translated,
             StateFrame::Unknown(event_type) => ReceiptState::Unknown(event_type.to_owned()),
             StateFrame::Unreadable(reason) => ReceiptState::Unreadable(reason.to_owned()),
+            StateFrame::Fetching(reason) => ReceiptState::Fetching(reason.to_owned()),
+            StateFrame::FetchFailed(reason) => ReceiptState::FetchFailed(reason.to_owned()),
+            StateFrame::Unconfirmed(reason) => ReceiptState::Unconfirmed(reason.to_owned()),
+            StateFrame::Denied => ReceiptState::Denied,
         }
     }
 }

@@ -71,15 +71,36 @@ pub fn states_parameter<'a>(
 ) -> String {
     let rows: Vec<(i64, &str, &str, &[Sequence], usize)> = states
         .map(|(state, recorded)| {
-            let (word, reason) = match state {
-                ReceiptState::Translated => ("translated", ""),
-                ReceiptState::Unknown(event_type) => ("unknown", &**event_type),
-                ReceiptState::Unreadable(reason) => ("unreadable", &**reason),
-            };
+            let (word, reason) = state_columns(state);
             (recorded.receipt.0, word, reason, &*recorded.sequences, recorded.duplicates)
         })
         .collect();
     json(&rows)
+}
+
+fn state_columns(state: &ReceiptState) -> (&'static str, &str) {
+    match state {
+        ReceiptState::Translated => ("translated", ""),
+        ReceiptState::Unknown(event_type) => ("unknown", event_type),
+        ReceiptState::Unreadable(reason) => ("unreadable", reason),
+        ReceiptState::Fetching(reason) => ("fetching", reason),
+        ReceiptState::FetchFailed(reason) => ("fetch_failed", reason),
+        ReceiptState::Unconfirmed(reason) => ("unconfirmed", reason),
+        ReceiptState::Denied => ("denied", ""),
+    }
+}
+
+fn state_of(word: &str, reason: String) -> Option<ReceiptState> {
+    Some(match word {
+        "translated" => ReceiptState::Translated,
+        "unknown" => ReceiptState::Unknown(reason),
+        "unreadable" => ReceiptState::Unreadable(reason),
+        "fetching" => ReceiptState::Fetching(reason),
+        "fetch_failed" => ReceiptState::FetchFailed(reason),
+        "unconfirmed" => ReceiptState::Unconfirmed(reason),
+        "denied" => ReceiptState::Denied,
+        _ => return None,
+    })
 }
 
 async fn page_of_all(
@@ -152,12 +173,7 @@ async fn apply_states(readers: &SqlitePool, page: &mut [StoredReceipt]) -> Resul
         let Some(row) = rows.remove(&stored.number.0) else { continue };
         let damaged = |what: &str| Error::Damaged(format!("the {what} of {}", stored.number));
         let reason: String = row.try_get(2)?;
-        stored.state = match row.try_get(1)? {
-            "translated" => ReceiptState::Translated,
-            "unknown" => ReceiptState::Unknown(reason),
-            "unreadable" => ReceiptState::Unreadable(reason),
-            _ => return Err(damaged("state")),
-        };
+        stored.state = state_of(row.try_get(1)?, reason).ok_or_else(|| damaged("state"))?;
         stored.sequences =
             serde_json::from_str(row.try_get(3)?).map_err(|_| damaged("sequences"))?;
         stored.duplicates = usize::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0);

@@ -82,13 +82,14 @@ pub fn translated(drafts: Vec<Draft>) -> NewReceipt {
         state: ReceiptState::Translated,
         drafts,
         retry_of: None,
+        earlier: Vec::new(),
     }
 }
 
 /// A receipt that gave none.
 pub fn open(endpoint_name: &str, state: ReceiptState) -> NewReceipt {
     let receipt = receipt(endpoint_name, "{}");
-    NewReceipt { receipt, state, drafts: Vec::new(), retry_of: None }
+    NewReceipt { receipt, state, drafts: Vec::new(), retry_of: None, earlier: Vec::new() }
 }
 
 pub fn batch(receipts: Vec<NewReceipt>) -> Batch {

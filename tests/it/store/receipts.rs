@@ -103,6 +103,7 @@ pub async fn open_receipts_are_listed_until_a_retry_translates_them(engine: Engi
         state,
         drafts,
         retry_of: Some(ReceiptNumber(number)),
+        earlier: Vec::new(),
     };
     let retries = vec![
         again(1, vec![single(2)], ReceiptState::Translated),
@@ -130,6 +131,7 @@ pub async fn a_retry_appends_what_is_new_and_names_the_stored_receipt(engine: En
         state: ReceiptState::Translated,
         drafts: vec![known(), missed()],
         retry_of: Some(number),
+        earlier: Vec::new(),
     };
     let mixed = vec![retry, translated(vec![single(8)])];
     let committed = store.commit(batch(mixed)).await.expect("commits");
