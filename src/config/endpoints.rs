@@ -167,6 +167,12 @@ impl<'t> Entry<'_, '_, 't> {
     ) -> Result<Vec<SecretString>, String> {
         let texts: Vec<&str> = match value {
             DeValue::String(text) => vec![text],
+            list @ DeValue::Array(items)
+                if structured
+                    && items.iter().any(|item| !matches!(item.get_ref(), DeValue::String(_))) =>
+            {
+                return Ok(vec![self.structured(list)?]);
+            }
             DeValue::Array(items) => items
                 .iter()
                 .map(|item| match item.get_ref() {
