@@ -64,6 +64,9 @@ pub struct Provider {
     pub replies: Replies,
     /// A signed request like the provider's own, for `send` and the demo, with what its API would answer.
     pub sample: fn(&Endpoint, &SampleOrder<'_>) -> Option<Sample>,
+    /// What an endpoint needs so that samples can be made for it, where any text will not do: keys of its
+    /// configuration (`secrets.public_key_pem`, `currency`) with values that nobody else may trust.
+    pub example: fn() -> Vec<(&'static str, String)>,
 }
 
 /// What is known of a request that is not refused.
@@ -249,6 +252,11 @@ pub fn no_fetch(_: &Fetching<'_>) -> Result<Step, TranslateError> {
 
 /// For providers that are not polled.
 pub fn no_poll(_: &Endpoint) -> Vec<Fetch> {
+    Vec::new()
+}
+
+/// For providers whose samples need nothing but texts as secrets.
+pub fn no_example() -> Vec<(&'static str, String)> {
     Vec::new()
 }
 

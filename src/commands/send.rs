@@ -3,6 +3,7 @@
 //! answered. An answer that is not as it should be is a failure. Nothing here may come from a real
 //! customer.
 
+pub mod sample_api;
 pub mod samples;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,14 @@ use super::output;
 use crate::config::{self, Config};
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 use crate::receipt::Request;
+use sample_api::SampleApi;
 use samples::Sample;
 
 /// How many requests are under way at a time.
 const MAX_CONCURRENT_POSTS: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a local API goes on after the last call.
+const API_IDLE: Duration = Duration::from_secs(2);
 /// How much of an answer is shown, in characters.
 const MAX_SHOWN: usize = 80;
 /// Up to so many answers are shown one by one.
@@ -32,7 +36,8 @@ const MAX_SINGLE_LINES: u32 = 10;
 ///
 /// The sample is signed with the endpoint's own secrets, so the gateway cannot tell it from the
 /// provider's. Without EVENT it is one that reports a payment as paid. Each call makes another payment,
-/// unless --seed names one: events with the same seed belong to the same payment.
+/// unless --seed names one: events with the same seed belong to the same payment. Where the endpoint's
+/// `_url` settings name an address of this machine, what the gateway fetches is answered there meanwhile.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -156,8 +161,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         format!("http://{listen}")
     });
     let seed = args.seed.clone().unwrap_or_else(|| hex::encode(rand::random::<[u8; 6]>()));
-    let order = Order { provider, endpoint, event_type, seed, poster: Poster::new(&base_url)? };
-    super::block_on(order.send(&args))
+    let poster = Poster::new(&base_url)?;
+    super::block_on(async {
+        let api = match sample_api::local_api_of(&endpoint) {
+            Some(address) => Some(SampleApi::start(address).await?),
+            None => None,
+        };
+        let order = Order { provider, endpoint, event_type, seed, poster, api };
+        order.send(&args).await?;
+        order.linger().await
+    })
 }
 
 /// What is sent, and where to.
@@ -167,6 +180,8 @@ struct Order<'a> {
     event_type: &'a str,
     seed: String,
     poster: Poster,
+    /// The provider's API, where the endpoint's settings say that it is on this machine.
+    api: Option<SampleApi>,
 }
 
 impl Order<'_> {
@@ -211,7 +226,11 @@ impl Order<'_> {
             event_id: None,
             occurred_at: now - day,
         };
-        let mut request = sample.request(self.provider, &self.endpoint, now)?;
+        let sample = sample.whole(self.provider, &self.endpoint, now)?;
+        if let Some(api) = &self.api {
+            api.add(sample.answers);
+        }
+        let mut request = sample.request;
         if args.forge {
             request = samples::forge(self.provider, &self.endpoint, &request, now)?;
         }
@@ -220,6 +239,18 @@ impl Order<'_> {
             answers.push(self.poster.post(request.clone()).await?);
         }
         Ok(answers)
+    }
+
+    /// Goes on answering for the provider's API, since the gateway asks after it has answered.
+    async fn linger(&self) -> anyhow::Result<()> {
+        if let Some(api) = &self.api {
+            output::note(&format!(
+                "(answering for the API of {} for a moment)",
+                self.provider.title
+            ));
+            api.idle(API_IDLE).await;
+        }
+        Ok(())
     }
 
     fn is_expected(&self, answer: &Answer, forged: bool) -> bool {

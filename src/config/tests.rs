@@ -4,7 +4,9 @@
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::providers::{REPLIES, SecretKey, TranslateError, no_check, no_fetch, no_poll};
+use crate::providers::{
+    REPLIES, SecretKey, TranslateError, no_check, no_example, no_fetch, no_poll,
+};
 use crate::receipt::{Redaction, VerifyError};
 
 const KEYED: Provider = Provider {
@@ -26,6 +28,7 @@ const KEYED: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: |_, _| None,
+    example: no_example,
 };
 const EITHER: Provider = Provider {
     name: "borealis",

@@ -23,7 +23,7 @@ use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 use super::payload::{self, Scalars, Text};
 use super::{
     Endpoint, Keys, Provider, REPLIES, Replies, Reply, Sample, SecretKey, TranslateError,
-    Translation, Verdict, no_check, no_fetch, no_poll,
+    Translation, Verdict, no_check, no_example, no_fetch, no_poll,
 };
 
 /// Adyen.
@@ -51,6 +51,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: Replies { accepted: ACCEPTED, unknown: ACCEPTED, ..REPLIES },
     sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
+    example: no_example,
 };
 
 /// Adyen looks for this text in a 2xx.

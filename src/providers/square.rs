@@ -25,7 +25,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::payload::{self, Text};
 use super::{
     Endpoint, Keys, Provider, REPLIES, Sample, SecretKey, TranslateError, Translation, Verdict,
-    no_check, no_fetch, no_poll,
+    no_check, no_example, no_fetch, no_poll,
 };
 
 /// Square.
@@ -48,6 +48,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
+    example: no_example,
 };
 
 const SIGNATURE_KEY: &str = "signature_key";

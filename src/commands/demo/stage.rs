@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::commands::output::line;
+use crate::commands::send::sample_api::{SampleApi, url_settings};
 use crate::commands::send::samples;
 use crate::commands::serve::{Gateway, Listeners};
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub struct Stage {
     directory: TempDir,
     config: Config,
     gateway: Option<Gateway>,
+    api: SampleApi,
 }
 
 impl Stage {
@@ -40,13 +42,14 @@ impl Stage {
             grpc: bind(port(usual.grpc.listen)).await?,
             admin: bind(port(usual.admin.listen)).await?,
         };
-        let text = configuration(&listeners, &directory.path().join("tollgate.db"))?;
+        let api = SampleApi::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let text = configuration(&listeners, &directory.path().join("tollgate.db"), &api.url())?;
         let file = directory.path().join("tollgate.toml");
         std::fs::write(&file, &text)
             .with_context(|| format!("could not write {}", file.display()))?;
         let config = Config::parse(&text, &file.display().to_string(), [])?;
         let gateway = Gateway::start(config.clone(), listeners, Arc::new(Timestamp::now)).await?;
-        Ok(Stage { directory, config, gateway: Some(gateway) })
+        Ok(Stage { directory, config, gateway: Some(gateway), api })
     }
 
     /// Starts it again, at the same addresses and on the same store.
@@ -73,6 +76,11 @@ impl Stage {
     /// Where subscribers call.
     pub fn grpc_url(&self) -> String {
         format!("http://{}", self.config.grpc.listen)
+    }
+
+    /// The API of every provider, which answers as samples say.
+    pub fn api(&self) -> &SampleApi {
+        &self.api
     }
 
     /// Its store's file.
@@ -163,7 +171,11 @@ async fn bind(port: u16) -> anyhow::Result<TcpListener> {
 }
 
 /// A configuration with an endpoint of each provider.
-fn configuration(listeners: &Listeners, store: &std::path::Path) -> anyhow::Result<String> {
+fn configuration(
+    listeners: &Listeners,
+    store: &std::path::Path,
+    api: &str,
+) -> anyhow::Result<String> {
     let (http, grpc, admin) =
         (listeners.http.local_addr()?, listeners.grpc.local_addr()?, listeners.admin.local_addr()?);
     let mut text = format!(
@@ -174,8 +186,11 @@ fn configuration(listeners: &Listeners, store: &std::path::Path) -> anyhow::Resu
     );
     for provider in PROVIDERS {
         write!(text, "[[endpoints]]\nprovider = \"{}\"\nname = \"{ENDPOINT}\"\n", provider.name)?;
-        for (name, secret) in samples::made_up_secrets(provider) {
-            writeln!(text, "secrets.{name} = \"{secret}\"")?;
+        for (key, value) in samples::made_up_keys(provider) {
+            writeln!(text, "{key} = {}", toml::Value::String(value))?;
+        }
+        for setting in url_settings(provider.settings) {
+            writeln!(text, "{setting} = \"{api}\"")?;
         }
     }
     Ok(text)

@@ -20,7 +20,7 @@ use crate::commands::send::{Answer, Poster};
 use crate::commands::verify::{Anchor, verify};
 use crate::commands::wire_text::{amount, change, money};
 use crate::model::Sequence;
-use crate::providers::{Provider, adyen, square, stripe};
+use crate::providers::{PROVIDERS, Provider, adyen, square, stripe};
 use crate::receipt::Request;
 
 const STRIPE: &Provider = &stripe::PROVIDER;
@@ -28,6 +28,8 @@ const SQUARE: &Provider = &square::PROVIDER;
 const ADYEN: &Provider = &adyen::PROVIDER;
 /// The payment that most of the story is about.
 const FIRST: &str = "1001";
+/// How much of an event type is shown.
+const MAX_TYPE_CHARS: usize = 38;
 
 /// The story so far.
 pub struct Story<'a> {
@@ -74,6 +76,7 @@ impl<'a> Story<'a> {
         self.forged().await?;
         self.restart().await?;
         self.look_back().await?;
+        self.every_source().await?;
         self.prove().await
     }
 
@@ -260,6 +263,33 @@ impl<'a> Story<'a> {
         told("its timeline", "", "4 events, each acked by the CRM as deal-1")
     }
 
+    /// One event of each source, also of those that send ids alone and are asked for the rest.
+    async fn every_source(&mut self) -> anyhow::Result<()> {
+        self.step("Every source: each webhook verified, translated, delivered and acked")?;
+        for provider in PROVIDERS {
+            let endpoint = self.stage.endpoint(provider)?.clone();
+            let event_type = samples::paid_event(provider, &endpoint);
+            let now = Timestamp::now();
+            let sample = Sample { event_type, seed: "2001", event_id: None, occurred_at: now };
+            let sample = sample.whole(provider, &endpoint, now)?;
+            self.stage.api().add(sample.answers.clone());
+            self.accepted(provider, sample.request).await?;
+            let expected = samples::events(provider, &endpoint, event_type, "2001", now);
+            ensure!(expected > 0, "{event_type} of {} reports nothing", provider.title);
+            for _ in 0..expected {
+                let event = self.watcher.next().await?;
+                self.events += 1;
+                check("the event's sequence", event.sequence, self.events)?;
+                check("its endpoint", event.endpoint.as_str(), endpoint.name.as_str())?;
+                self.last_hash.clone_from(&event.hash);
+                let handled = self.connector.next().await?;
+                check("the connector's event", handled.sequence, event.sequence)?;
+                show_source(provider, event_type, &event, &said(&handled))?;
+            }
+        }
+        Ok(())
+    }
+
     async fn prove(self) -> anyhow::Result<()> {
         let mut story = self;
         story.step(
@@ -307,6 +337,19 @@ fn show(event_type: &str, status: &str, event: &Event, said: &str) -> anyhow::Re
     let (sequence, change) = (event.sequence, change(event));
     let text = format!("event {sequence:<3} {amount:>11}  {change:<27}  {said}");
     told(event_type, status, &text)
+}
+
+/// A line about an event of one of many sources.
+fn show_source(
+    provider: &Provider,
+    event_type: &str,
+    event: &Event,
+    said: &str,
+) -> anyhow::Result<()> {
+    let amount = amount(event).map(money).unwrap_or_default();
+    let event_type: String = event_type.chars().take(MAX_TYPE_CHARS).collect();
+    let (title, change) = (provider.title, change(event));
+    Ok(line(&format!("    {title:<22} {event_type:<38} {amount:>13}  {change:<24} {said}"))?)
 }
 
 /// A line about anything else.

@@ -14,6 +14,9 @@ use crate::model::{Draft, EndpointName, Fact, PaymentStatus, SubjectState};
 use crate::providers::{self, Endpoint, Provider, SampleOrder};
 use crate::receipt::{Receipt, Request};
 
+/// What the keys of secrets begin with.
+const SECRETS: &str = "secrets.";
+
 /// What a sample says.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
@@ -57,24 +60,34 @@ impl Sample<'_> {
 pub fn made_up_endpoint(provider: &Provider, name: &str) -> anyhow::Result<Endpoint> {
     let name = EndpointName::new(provider.name, name)?;
     let path = format!("/webhooks/{name}");
-    let secrets = made_up_secrets(provider)
-        .map(|(key, secret)| (key.to_owned(), vec![SecretString::from(secret)]))
-        .collect();
+    let (mut secrets, mut settings) = (BTreeMap::new(), BTreeMap::new());
+    for (key, value) in made_up_keys(provider) {
+        match key.strip_prefix(SECRETS) {
+            Some(name) => drop(secrets.insert(name.to_owned(), vec![SecretString::from(value)])),
+            None => drop(settings.insert(key, value)),
+        }
+    }
     let url = format!("http://127.0.0.1:8080{path}");
-    Ok(Endpoint { name, path, url, secrets, settings: BTreeMap::new() })
+    Ok(Endpoint { name, path, url, secrets, settings })
 }
 
-/// A random value for each secret that an endpoint of the provider must have. Where none must be there,
-/// one of them has to be, so the first gets one.
-pub fn made_up_secrets(provider: &Provider) -> impl Iterator<Item = (&'static str, String)> {
+/// The keys of an endpoint that samples can be made for: what the provider's module says, and a random
+/// value for each other secret that must be there. Where none must be there, one of them has to be, so
+/// the first gets one.
+pub fn made_up_keys(provider: &Provider) -> Vec<(String, String)> {
+    let mut keys: Vec<(String, String)> =
+        (provider.example)().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let none_required = provider.secrets.iter().all(|secret| !secret.required);
-    provider
-        .secrets
-        .iter()
-        .enumerate()
-        .filter(move |(at, secret)| secret.required || (none_required && *at == 0))
-        // Hex digits read as text, as hex and as base64, whatever a provider takes a key for.
-        .map(|(_, secret)| (secret.name, hex::encode(rand::random::<[u8; 32]>())))
+    let is_given = keys.iter().any(|(key, _)| key.starts_with(SECRETS));
+    for (at, secret) in provider.secrets.iter().enumerate() {
+        let key = format!("{SECRETS}{}", secret.name);
+        let is_needed = secret.required || (none_required && !is_given && at == 0);
+        if is_needed && !keys.iter().any(|(given, _)| *given == key) {
+            // Hex digits read as text, as hex and as base64, whatever a provider takes a key for.
+            keys.push((key, hex::encode(rand::random::<[u8; 32]>())));
+        }
+    }
+    keys
 }
 
 /// The event type that reports a payment as paid, else one that reports anything.
@@ -112,10 +125,31 @@ pub fn meaning(provider: &Provider, endpoint: &Endpoint, event_type: &str) -> St
     }
 }
 
+/// How many events a sample of an event type gives.
+pub fn events(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    event_type: &str,
+    seed: &str,
+    now: Timestamp,
+) -> usize {
+    let sample = Sample { event_type, seed, event_id: None, occurred_at: now };
+    sample_drafts(provider, endpoint, &sample, now).map_or(0, |drafts| drafts.len())
+}
+
 /// What a sample of an event type is translated to; `None` where it cannot be made here.
 fn drafts(provider: &Provider, endpoint: &Endpoint, event_type: &str) -> Option<Vec<Draft>> {
     let now = Timestamp::now();
     let sample = Sample { event_type, seed: "sample", event_id: None, occurred_at: now };
+    sample_drafts(provider, endpoint, &sample, now)
+}
+
+fn sample_drafts(
+    provider: &Provider,
+    endpoint: &Endpoint,
+    sample: &Sample<'_>,
+    now: Timestamp,
+) -> Option<Vec<Draft>> {
     let sample = sample.whole(provider, endpoint, now).ok()?;
     let request = sample.request.clone();
     let proof = provider.prove(&request, endpoint, now).ok()?;

@@ -242,7 +242,10 @@ async fn p2_what_left_the_memory_for_the_index_is_still_known() {
     let (_directory, path) = place();
     let store = open(&path).await;
     for first in (0..EVENTS).step_by(1_000) {
-        store.commit(batch_of((first..first + 1_000).map(single).collect())).await.expect("commits");
+        store
+            .commit(batch_of((first..first + 1_000).map(single).collect()))
+            .await
+            .expect("commits");
     }
     for (number, draft) in [
         (1, single(0)),
