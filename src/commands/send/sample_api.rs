@@ -67,9 +67,7 @@ impl SampleApi {
         let over = kept.len().saturating_sub(MAX_ANSWERS);
         kept.drain(..over);
     }
-}
 
-impl SampleApi {
     /// Waits until nothing was asked for so long.
     pub async fn idle(&self, quiet: Duration) {
         while tokio::time::timeout(quiet, self.answers.asked.notified()).await.is_ok() {}
