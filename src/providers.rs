@@ -22,6 +22,7 @@ pub mod adyen;
 pub mod quickbooks;
 pub mod square;
 pub mod stripe;
+pub mod xero;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -31,7 +32,7 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, quickbooks::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+    &[adyen::PROVIDER, quickbooks::PROVIDER, square::PROVIDER, stripe::PROVIDER, xero::PROVIDER];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
