@@ -23,6 +23,7 @@ pub mod quickbooks;
 pub mod square;
 pub mod stripe;
 pub mod xero;
+pub mod zoho_books;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -31,8 +32,14 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, quickbooks::PROVIDER, square::PROVIDER, stripe::PROVIDER, xero::PROVIDER];
+pub const PROVIDERS: &[Provider] = &[
+    adyen::PROVIDER,
+    quickbooks::PROVIDER,
+    square::PROVIDER,
+    stripe::PROVIDER,
+    xero::PROVIDER,
+    zoho_books::PROVIDER,
+];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
