@@ -19,6 +19,7 @@ pub mod samples;
 
 mod accounting;
 pub mod adyen;
+pub mod freshbooks;
 pub mod quickbooks;
 pub mod square;
 pub mod stripe;
@@ -34,6 +35,7 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
+    freshbooks::PROVIDER,
     quickbooks::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,
