@@ -17,9 +17,14 @@ pub mod calls;
 pub mod payload;
 pub mod samples;
 
+mod accounting;
 pub mod adyen;
+pub mod freshbooks;
+pub mod quickbooks;
 pub mod square;
 pub mod stripe;
+pub mod xero;
+pub mod zoho_books;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -28,7 +33,15 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] = &[adyen::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] = &[
+    adyen::PROVIDER,
+    freshbooks::PROVIDER,
+    quickbooks::PROVIDER,
+    square::PROVIDER,
+    stripe::PROVIDER,
+    xero::PROVIDER,
+    zoho_books::PROVIDER,
+];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]

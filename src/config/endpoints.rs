@@ -18,6 +18,10 @@ use crate::providers::{Endpoint, Provider};
 /// The keys of an endpoint that every provider has.
 const COMMON_KEYS: &[&str] = &["provider", "name", "path", SECRETS];
 const SECRETS: &str = "secrets";
+/// With this setting an endpoint only waits for the post that brings its secret, which its provider then
+/// has confirmed; nothing else is accepted there.
+const SCHEME: &str = "scheme";
+const HANDSHAKE: &str = "handshake";
 /// How many values one secret may have; each is tried for each request.
 const MAX_SECRET_VALUES: usize = 8;
 
@@ -148,7 +152,12 @@ impl<'t> Entry<'_, '_, 't> {
             }
         }
         let none_required = provider.secrets.iter().all(|secret| !secret.required);
-        if none_required && !provider.secrets.is_empty() && written.is_empty() {
+        let awaits_handshake = provider.settings.contains(&SCHEME)
+            && self.table.get(SCHEME).is_some_and(
+                |value| matches!(value.get_ref(), DeValue::String(scheme) if scheme == HANDSHAKE),
+            );
+        if none_required && !provider.secrets.is_empty() && written.is_empty() && !awaits_handshake
+        {
             let names: Vec<String> =
                 provider.secrets.iter().map(|secret| format!("`{}`", secret.name)).collect();
             let reason = format!(

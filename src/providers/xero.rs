@@ -1,0 +1,360 @@
+//! Xero: `x-xero-signature` is the standard base64 of the HMAC-SHA256 of the raw body, keyed with the
+//! webhook signing key as text, although it looks like base64. No time is signed. Before it sends events
+//! Xero tries the endpoint with empty lists, some of them signed wrongly on purpose, and wants exactly 200
+//! or 401, both with an empty body. In comes a request that names objects of several organisations; out
+//! come calls for those objects, and of what they answer invoices (sales alone, no bills), payments,
+//! prepayments and refunds of credit notes. An event has no id: its key is a digest of the state that was
+//! fetched. The URL that a body holds is never called; it is made of the id.
+//! Spec: <https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/>,
+//! <https://developer.xero.com/documentation/api/accounting/invoices>
+
+mod credit;
+mod invoice;
+mod payment;
+mod sample;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Draft, Fact, References};
+use crate::receipt::signature::hmac_sha256;
+use crate::receipt::{Receipt, Redaction, Request, VerifyError};
+
+use super::accounting::{self, Tokens};
+use super::payload::{self, Text};
+use super::{
+    Call, Endpoint, Fetch, Fetching, Keys, Provider, REPLY_OK, Replies, Reply, SecretKey, Step,
+    TranslateError, Translation, Verdict, no_poll,
+};
+
+/// Xero.
+pub const PROVIDER: Provider = Provider {
+    name: "xero",
+    title: "Xero",
+    secrets: &[
+        SecretKey { name: WEBHOOK_KEY, required: true },
+        accounting::CLIENT_ID,
+        accounting::CLIENT_SECRET,
+        accounting::REFRESH_TOKEN,
+        accounting::ACCESS_TOKEN,
+    ],
+    settings: &[accounting::API_URL, accounting::TOKEN_URL],
+    structured: &[],
+    events: &EVENT_TYPES,
+    redaction: Redaction { headers: &[], query: &[], body_members: &[] },
+    hosts: &["api.xero.com", "identity.xero.com"],
+    check: accounting::check_urls,
+    verify,
+    translate,
+    fetch,
+    poll: no_poll,
+    replies: Replies {
+        accepted: REPLY_OK,
+        unknown: REPLY_OK,
+        refused: Reply { status: 401, content_type: "", body: "" },
+        methods: &[http::Method::POST],
+    },
+    sample: sample::sample,
+};
+
+const WEBHOOK_KEY: &str = "webhook_key";
+const API: &str = "https://api.xero.com";
+const TOKENS: &str = "https://identity.xero.com/connect/token";
+const HEADER: &str = "x-xero-signature";
+const SIGNATURE_BYTES: usize = 32;
+
+/// The kinds of object that events are about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Category {
+    Invoice,
+    Payment,
+    CreditNote,
+    Prepayment,
+    /// It says nothing about money.
+    Other,
+}
+
+const EVENTS: [(&str, Category); 12] = [
+    ("INVOICE.CREATE", Category::Invoice),
+    ("INVOICE.UPDATE", Category::Invoice),
+    ("PAYMENT.CREATE", Category::Payment),
+    ("PAYMENT.UPDATE", Category::Payment),
+    ("CREDITNOTE.CREATE", Category::CreditNote),
+    ("CREDITNOTE.UPDATE", Category::CreditNote),
+    ("PREPAYMENT.CREATE", Category::Prepayment),
+    ("PREPAYMENT.UPDATE", Category::Prepayment),
+    ("CONTACT.CREATE", Category::Other),
+    ("CONTACT.UPDATE", Category::Other),
+    ("SUBSCRIPTION.CREATE", Category::Other),
+    ("SUBSCRIPTION.UPDATE", Category::Other),
+];
+
+const EVENT_TYPES: [&str; EVENTS.len()] = {
+    let mut names = [""; EVENTS.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = EVENTS[index].0;
+        index += 1;
+    }
+    names
+};
+
+impl Category {
+    /// Its name in the API's paths; `None` where it is not asked for.
+    fn path(self) -> Option<&'static str> {
+        match self {
+            Category::Invoice => Some("Invoices"),
+            Category::Payment => Some("Payments"),
+            Category::CreditNote => Some("CreditNotes"),
+            Category::Prepayment => Some("Prepayments"),
+            Category::Other => None,
+        }
+    }
+}
+
+fn verify(
+    request: &Request,
+    endpoint: &Endpoint,
+    _keys: &Keys,
+    _now: Timestamp,
+) -> Result<Verdict, VerifyError> {
+    let malformed = |_| VerifyError::Malformed(HEADER);
+    let signature = BASE64.decode(request.header(HEADER)?).map_err(malformed)?;
+    if signature.len() != SIGNATURE_BYTES {
+        return Err(VerifyError::Malformed(HEADER));
+    }
+    let candidates = endpoint.candidates(WEBHOOK_KEY);
+    hmac_sha256(candidates, &[&request.body], &[signature]).map(Verdict::Verified)
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    events: Vec<Event<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Event<'a> {
+    #[serde(borrow)]
+    resource_id: Text<'a>,
+    #[serde(borrow)]
+    event_date_utc: Text<'a>,
+    #[serde(borrow)]
+    event_type: Text<'a>,
+    #[serde(borrow)]
+    event_category: Text<'a>,
+    #[serde(borrow)]
+    tenant_id: Text<'a>,
+    #[serde(borrow, deserialize_with = "accounting::or_default")]
+    data: Data<'a>,
+}
+
+/// What newer categories tell beside the id.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Data<'a> {
+    #[serde(borrow, rename = "Type", alias = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, rename = "Status", alias = "status")]
+    status: Text<'a>,
+}
+
+impl Event<'_> {
+    /// Whether what it tells is enough to know that the object holds no fact: it is the organisation's own
+    /// debt, or a credit note that is too new to be refunded.
+    fn is_silent(&self, category: Category) -> bool {
+        let is_own_debt =
+            matches!(&*self.data.kind, "ACCPAY" | "ACCPAYCREDIT" | "SPEND-PREPAYMENT");
+        let is_new = category == Category::CreditNote
+            && self.event_type.eq_ignore_ascii_case("CREATE")
+            && matches!(&*self.data.status, "DRAFT" | "SUBMITTED" | "AUTHORISED");
+        is_own_debt || is_new
+    }
+}
+
+/// One event of a body; as JSON it is what a fetch keeps of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Notice {
+    /// The organisation.
+    #[serde(rename = "o")]
+    tenant: String,
+    /// The object's id.
+    #[serde(rename = "i")]
+    id: String,
+    /// `INVOICE.UPDATE`.
+    #[serde(rename = "t")]
+    event_type: String,
+    /// When it happened, UTC without a zone.
+    #[serde(rename = "a")]
+    at: String,
+}
+
+fn translate(receipt: &Receipt, _: &Endpoint) -> Result<Translation, TranslateError> {
+    let body: Body<'_> = serde_json::from_slice(receipt.body())
+        .map_err(|error| payload::unreadable("a Xero webhook", &error))?;
+    let mut unknown = None;
+    let mut is_any_known = false;
+    let mut fetches = Vec::new();
+    for event in &body.events {
+        if event.event_category.is_empty() {
+            return Err(TranslateError("the event has no category".to_owned()));
+        }
+        let event_type = [&*event.event_category, &*event.event_type].join(".");
+        let event_type = event_type.to_ascii_uppercase();
+        let Some(category) = category(&event_type) else {
+            unknown.get_or_insert(event_type);
+            continue;
+        };
+        is_any_known = true;
+        let Some(collection) = category.path().filter(|_| !event.is_silent(category)) else {
+            continue;
+        };
+        let tenant = accounting::path_id("an organisation", &event.tenant_id)?.to_owned();
+        let id = accounting::path_id("an object", &event.resource_id)?.to_owned();
+        let object = format!("{tenant}/{collection}/{id}");
+        let notice = Notice { tenant, id, event_type, at: event.event_date_utc.to_string() };
+        let told = serde_json::to_string(&notice)
+            .map_err(|error| payload::unreadable("a notice of ours", &error))?;
+        fetches.push(Fetch { object, told });
+    }
+    match unknown {
+        Some(event_type) if !is_any_known => payload::unknown_type(&event_type),
+        Some(_) | None if fetches.is_empty() => Ok(Translation::Events(Vec::new())),
+        Some(_) | None => Ok(Translation::Fetches(fetches)),
+    }
+}
+
+fn category(event_type: &str) -> Option<Category> {
+    EVENTS.iter().find(|(name, _)| *name == event_type).map(|(_, category)| *category)
+}
+
+fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
+    let notice: Notice = serde_json::from_str(&fetching.fetch.told)
+        .map_err(|error| payload::unreadable("what a webhook told", &error))?;
+    let Some(category) = category(&notice.event_type) else {
+        return Err(payload::unknown("event type", &notice.event_type));
+    };
+    let Some(answer) = fetching.answers.first() else {
+        let collection = category.path().unwrap_or_default();
+        return Ok(call(fetching.endpoint, &notice, collection, &notice.id));
+    };
+    if answer.status == 404 {
+        return Ok(Step::Denied);
+    }
+    let context = Context { endpoint: fetching.endpoint, notice: &notice };
+    let drafts = match category {
+        Category::Invoice => invoice::invoice(&context, answer)?.into_iter().collect(),
+        Category::Payment => return payment::payment(&context, answer, fetching.answers.get(1)),
+        Category::CreditNote => credit::credit_note(&context, answer)?,
+        Category::Prepayment => credit::prepayment(&context, answer)?,
+        Category::Other => Vec::new(),
+    };
+    Ok(Step::Done { drafts, cursor: None })
+}
+
+fn call(endpoint: &Endpoint, notice: &Notice, collection: &str, id: &str) -> Step {
+    let api = accounting::api_url(endpoint, API);
+    let call = Call::get(format!("{api}/api.xro/2.0/{collection}/{id}"));
+    let tokens = Tokens {
+        url: TOKENS.to_owned(),
+        credentials_in_body: false,
+        // A custom connection has no refresh token.
+        client_credentials: true,
+        scheme: "Bearer",
+    };
+    let call = call.header("xero-tenant-id", notice.tenant.clone());
+    Step::Call(accounting::authorised(call, endpoint, tokens))
+}
+
+/// What every draft of a fetch needs.
+struct Context<'a> {
+    endpoint: &'a Endpoint,
+    notice: &'a Notice,
+}
+
+/// The state that a draft tells, in the words of the API: whatever differs in it makes another event.
+struct State<'a> {
+    updated: &'a str,
+    rank: u8,
+    values: &'a [&'a str],
+}
+
+impl Context<'_> {
+    fn draft(
+        &self,
+        id: &str,
+        state: &State<'_>,
+        mut references: References,
+        fact: Fact,
+    ) -> Result<Draft, TranslateError> {
+        let notice = self.notice;
+        let kind = fact.kind().collection();
+        let mut values = vec![notice.tenant.as_str(), kind, id, state.updated];
+        values.extend(state.values);
+        let key = accounting::state_key(&values);
+        references.metadata.insert("tenant_id".to_owned(), notice.tenant.clone());
+        Ok(Draft {
+            event_id: key.clone(),
+            key,
+            event_type: notice.event_type.clone(),
+            occurred_at: match state.updated {
+                "" => time(&notice.at)?,
+                updated => time(updated)?,
+            },
+            version: 0,
+            rank: state.rank,
+            subject: payload::subject(fact.kind(), &self.endpoint.name, id)?,
+            references: references.bounded(),
+            // The demo company is an organisation like any other.
+            live: true,
+            fact,
+        })
+    }
+}
+
+/// The only object of an answer, which is a list of one.
+fn only<T>(items: Vec<T>, what: &str) -> Result<T, TranslateError> {
+    let mut items = items.into_iter();
+    match (items.next(), items.next()) {
+        (Some(item), None) => Ok(item),
+        (None | Some(_), None | Some(_)) => {
+            Err(TranslateError(format!("the API did not answer with one {what}")))
+        }
+    }
+}
+
+/// A time as Xero writes it: `/Date(1795402000000+0000)/`, milliseconds of UTC whatever the zone says, or
+/// without a zone, which is UTC as well.
+fn time(text: &str) -> Result<Timestamp, TranslateError> {
+    let wrong = || payload::not_a("a time", text);
+    if let Some(rest) = text.strip_prefix("/Date(") {
+        let end = rest.find(['+', ')']).ok_or_else(wrong)?;
+        let milliseconds = rest.get(..end).and_then(|digits| digits.parse().ok());
+        let milliseconds = milliseconds.ok_or_else(wrong)?;
+        return Timestamp::from_millisecond(milliseconds).map_err(|_| wrong());
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let time: DateTime = text.parse().map_err(|_| wrong())?;
+    TimeZone::UTC.to_timestamp(time).map_err(|_| wrong())
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Contact<'a> {
+    #[serde(borrow, rename = "ContactID")]
+    id: Text<'a>,
+    #[serde(borrow, rename = "Name")]
+    name: Text<'a>,
+    #[serde(borrow, rename = "EmailAddress")]
+    email: Text<'a>,
+}
+
+#[cfg(test)]
+mod tests;
