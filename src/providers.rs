@@ -13,11 +13,11 @@ use crate::model::{Draft, EndpointName};
 use crate::receipt::signature::Candidates;
 use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
+mod accounting;
 pub mod calls;
 pub mod payload;
 pub mod samples;
 
-mod accounting;
 pub mod adyen;
 pub mod freshbooks;
 pub mod quickbooks;
