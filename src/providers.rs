@@ -15,10 +15,14 @@ use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
 pub mod calls;
 pub mod crm;
+pub mod fields;
+pub mod markup;
 pub mod payload;
 pub mod samples;
+pub mod url_token;
 
 pub mod adyen;
+pub mod salesforce;
 pub mod square;
 pub mod stripe;
 #[cfg(test)]
@@ -29,7 +33,8 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] = &[adyen::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] =
+    &[adyen::PROVIDER, salesforce::PROVIDER, square::PROVIDER, stripe::PROVIDER];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]

@@ -108,6 +108,20 @@ pub fn amount(
     }
 }
 
+/// The references, with the currency that a record names beside no amount: an amount told later has one of
+/// its own, and until then nothing else could hold it.
+pub fn keep_currency(
+    mut references: References,
+    amount: Option<Money>,
+    currency: &str,
+) -> References {
+    if let (None, Ok(zero)) = (amount, Money::new(0, currency.trim())) {
+        let code = zero.currency.code().to_owned();
+        references.metadata.insert(CURRENCY.to_owned(), code);
+    }
+    references
+}
+
 /// A decimal with a power of ten, as `1.5E7`, written out; `None` for any other text.
 fn plain_decimal(text: &str) -> Option<String> {
     let (mantissa, power) = text.split_once(['e', 'E'])?;

@@ -262,7 +262,6 @@ fn words(draft: &Draft) -> Value {
     let amount = match (&report, &draft.fact) {
         (Report::Payment(report), _) => report.amount,
         (_, Fact::Invoice(fact)) => match word.as_str() {
-            "PARTIALLY_PAID" => fact.paid,
             "REFUNDED" | "PARTIALLY_REFUNDED" => fact.refunded.or(fact.total),
             _ => fact.total,
         },
@@ -274,7 +273,9 @@ fn words(draft: &Draft) -> Value {
         "kind": kind,
         "status": status,
         "amount_minor": amount.map(|money| money.minor_units.abs()),
-        "currency": amount.map(|money| money.currency.code()),
+        "currency": amount
+            .map(|money| money.currency.code())
+            .or_else(|| draft.references.metadata.get("currency").map(String::as_str)),
         "payment_id": draft.subject.id,
         "event_id": draft.event_id,
     })
