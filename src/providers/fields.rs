@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 }
 
 /// The text of a JSON value; `None` for a list or an object.
-fn text_of(raw: &str) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
+pub fn text_of(raw: &str) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
     match raw.as_bytes().first() {
         Some(b'[' | b'{') | None => Ok(None),
         Some(b'n') => Ok(Some(Cow::Borrowed(""))),

@@ -1,3 +1,5 @@
+//! Salesforce: what proves a message or a callout, and what their records tell.
+
 use super::*;
 use crate::model::{PaymentStatus, Sequence, Status, SubjectState};
 use crate::providers::testing;
