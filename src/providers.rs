@@ -15,12 +15,18 @@ use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
 mod accounting;
 pub mod calls;
+pub mod crm;
+pub mod fields;
+pub mod markup;
 pub mod payload;
 pub mod samples;
+pub mod url_token;
 
 pub mod adyen;
+pub mod dynamics;
 pub mod freshbooks;
 pub mod quickbooks;
+pub mod salesforce;
 pub mod square;
 pub mod stripe;
 pub mod xero;
@@ -35,8 +41,10 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
+    dynamics::PROVIDER,
     freshbooks::PROVIDER,
     quickbooks::PROVIDER,
+    salesforce::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,
     xero::PROVIDER,

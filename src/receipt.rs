@@ -17,6 +17,14 @@ pub use signature::{Proof, VerifyError};
 const CREDENTIAL_HEADERS: &[&str] =
     &["authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token"];
 
+/// In `Redaction::headers` and `Redaction::query`: all of them, for providers whose endpoints name by
+/// configuration what carries the secret. Headers of HTTP itself stay readable.
+pub const ALL: &str = "*";
+
+/// The headers that stay readable under `ALL`.
+const PLAIN_HEADERS: &[&str] =
+    &["accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"];
+
 /// One HTTP request as it came.
 #[derive(Clone)]
 pub struct Request {
@@ -37,7 +45,8 @@ pub struct Redaction {
     pub headers: &'static [&'static str],
     /// Query parameters that carry a secret.
     pub query: &'static [&'static str],
-    /// Members of a JSON body, at any depth, whose string values are secrets or payment instruments.
+    /// Members of a JSON body, at any depth, whose string values are secrets or payment instruments; in a
+    /// body of XML or a form, the elements or fields of these names.
     pub body_members: &'static [&'static str],
 }
 
@@ -102,7 +111,9 @@ impl Receipt {
             .map(|(name, value)| {
                 let name = name.as_str().to_owned();
                 let secret = CREDENTIAL_HEADERS.contains(&name.as_str())
-                    || redaction.headers.contains(&name.as_str());
+                    || redaction.headers.contains(&name.as_str())
+                    || (redaction.headers.contains(&ALL)
+                        && !PLAIN_HEADERS.contains(&name.as_str()));
                 let value = match secret {
                     true => digest_text(value.as_bytes()),
                     false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
@@ -227,23 +238,23 @@ fn redact_query(path: &str, names: &[&str]) -> String {
     let parts: Vec<String> = query
         .split('&')
         .map(|part| match part.split_once('=') {
-            Some((name, value)) if names.contains(&name) => {
+            Some((name, value)) if names.contains(&name) || names.contains(&ALL) => {
                 format!("{name}={}", digest_text(value.as_bytes()))
             }
+            None if names.contains(&ALL) => digest_text(part.as_bytes()),
             _ => part.to_owned(),
         })
         .collect();
     format!("{before}?{}", parts.join("&"))
 }
 
-/// Replaces the string values of the named JSON members in place; the rest of the bytes stay as they are.
-/// A body that is cut off or no text is searched all the same: it may hold a secret and is kept.
+/// Replaces the values of the named members in place; the rest of the bytes stay as they are. A body that
+/// is cut off or no text is searched all the same: it may hold a secret and is kept.
 fn redact_body(body: Bytes, members: &[&str]) -> Bytes {
     let mut redacted = Vec::new();
     let mut copied = 0;
-    for after_name in names(&body, members) {
-        if let Some((start, end)) = string_value(&body, after_name).filter(|_| after_name >= copied)
-        {
+    for (start, end) in secret_values(&body, members) {
+        if start >= copied {
             redacted.extend_from_slice(&body[copied..start]);
             redacted.extend_from_slice(digest_text(&body[start..end]).as_bytes());
             copied = end;
@@ -254,6 +265,36 @@ fn redact_body(body: Bytes, members: &[&str]) -> Bytes {
     }
     redacted.extend_from_slice(&body[copied..]);
     Bytes::from(redacted)
+}
+
+/// The ranges of the named members' values, ascending.
+fn secret_values(body: &[u8], members: &[&str]) -> Vec<(usize, usize)> {
+    let json = names(body, members).into_iter().filter_map(|end| string_value(body, end));
+    let mut ranges: Vec<(usize, usize)> = json.collect();
+    let is_json = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    let is_json = is_json.is_some_and(|byte| b"{[".contains(byte));
+    for member in members.iter().filter(|_| !is_json) {
+        let found = memchr::memmem::find_iter(body, member.as_bytes());
+        ranges.extend(found.filter_map(|start| bare_value(body, start, start + member.len())));
+    }
+    ranges.sort_unstable();
+    ranges
+}
+
+/// The range of the value of an XML element or form field whose name stands here.
+fn bare_value(body: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
+    let before = start.checked_sub(1).and_then(|at| body.get(at));
+    let (from, until) = match (before, body.get(end)) {
+        (None | Some(b'&'), Some(b'=')) => (end + 1, b'&'),
+        (Some(b'<' | b':'), Some(b'>' | b' ' | b'\t' | b'\r' | b'\n')) => {
+            let close = end + memchr::memchr(b'>', &body[end..])?;
+            (body.get(close - 1) != Some(&b'/')).then_some((close + 1, b'<'))?
+        }
+        _ => return None,
+    };
+    let rest = body.get(from..)?;
+    let length = memchr::memchr(until, rest).unwrap_or(rest.len());
+    (length > 0).then_some((from, from + length))
 }
 
 /// Where each quoted name of `members` ends, ascending.
@@ -318,5 +359,34 @@ mod tests {
             );
         }
         assert_eq!(redact_query("/a?k=1&b=2", &["b"]), format!("/a?k=1&b={}", digest_text(b"2")));
+    }
+
+    #[test]
+    fn p10_declared_secrets_of_xml_and_forms_become_digests_too() {
+        let redacted = |text: &str| {
+            let body = redact_body(Bytes::copy_from_slice(text.as_bytes()), &["SessionId"]);
+            String::from_utf8(body.to_vec()).expect("text")
+        };
+        for (text, secret) in [
+            ("<a><SessionId>s1!x</SessionId></a>", "s1!x"),
+            ("<a><n:SessionId x=\"1\" >s1!x</n:SessionId><b>2</b></a>", "s1!x"),
+            ("<a><SessionId>s1!x", "s1!x"),
+            ("SessionId=s1&b=2", "s1"),
+            ("b=2&SessionId=s1", "s1"),
+        ] {
+            let kept = redacted(text);
+            assert_eq!(kept, text.replacen(secret, &digest_text(secret.as_bytes()), 1));
+        }
+        for text in
+            ["<SessionId/>", "<SessionId x=\"1\"/>2", "<SessionId></SessionId>", "SessionIds=1"]
+        {
+            assert_eq!(redacted(text), text);
+        }
+    }
+
+    #[test]
+    fn p10_secrets_whose_names_are_configured_become_digests() {
+        let all = redact_query("/a?%6B=1&x", &[ALL]);
+        assert_eq!(all, format!("/a?%6B={}&{}", digest_text(b"1"), digest_text(b"x")));
     }
 }

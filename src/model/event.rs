@@ -83,7 +83,8 @@ pub struct PaymentFact {
 /// How far the collection of a payment's money is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Collection {
-    /// One of PENDING, AUTHORIZED, PAID, PARTIALLY_PAID, FAILED, CANCELED.
+    /// One of PENDING, AUTHORIZED, PAID, PARTIALLY_PAID, FAILED, CANCELED. A source that keeps one status
+    /// for the whole payment, which may go back (a CRM), states it here, and neither refunds nor disputes.
     pub status: PaymentStatus,
     /// What was asked for.
     pub total: Option<Money>,

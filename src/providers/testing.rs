@@ -97,7 +97,7 @@ pub fn check_samples(
     let now = Timestamp::from_second(NOW).expect("a time");
     for event_type in provider.events {
         let request = sample(provider, endpoint, event_type, 0);
-        assert_eq!(request.path, endpoint.path, "{event_type}");
+        assert_eq!(request.path.split('?').next(), Some(&*endpoint.path), "{event_type}");
         let drafts = drafts(provider, endpoint, event_type, 0);
         let drafts = drafts.unwrap_or_else(|| panic!("{event_type} is unknown"));
         assert_eq!(drafts.is_empty(), silent.contains(event_type), "{event_type}");
@@ -212,7 +212,11 @@ pub fn check_hostile_input(provider: &Provider, endpoint: &Endpoint) {
                 for name in names {
                     garbled.headers.insert(name, value.clone());
                 }
-                prop_assert!(provider.prove(&garbled, endpoint, now).is_err());
+                // Where the secret is in the URL or the body, headers prove nothing.
+                let mut bare = garbled.clone();
+                bare.headers.clear();
+                let is_headless = provider.prove(&bare, endpoint, now).is_ok();
+                prop_assert!(is_headless || provider.prove(&garbled, endpoint, now).is_err());
             }
             Ok(())
         })
