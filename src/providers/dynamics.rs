@@ -73,6 +73,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
+    example: sample::sample_secrets,
 };
 
 /// Where the secrets of a call are: `WebhookKey`, `HttpQueryString` or `HttpHeader`.

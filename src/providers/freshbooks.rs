@@ -28,7 +28,7 @@ use super::accounting::{self, Tokens};
 use super::payload;
 use super::{
     Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_poll,
+    TranslateError, Translation, Verdict, no_example, no_poll,
 };
 use form::Form;
 
@@ -55,6 +55,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: no_example,
 };
 
 /// The verifiers of the endpoint's callbacks, any of which may match; the member of a handshake as well.

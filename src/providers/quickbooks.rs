@@ -25,7 +25,7 @@ use super::accounting::{self, Tokens};
 use super::payload::{self, Text};
 use super::{
     Answer, Call, Endpoint, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_poll,
+    TranslateError, Translation, Verdict, no_example, no_poll,
 };
 use notice::Notice;
 use object::{Context, Object};
@@ -57,6 +57,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: no_example,
 };
 
 const VERIFIER_TOKEN: &str = "verifier_token";

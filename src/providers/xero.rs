@@ -28,7 +28,7 @@ use super::accounting::{self, Tokens};
 use super::payload::{self, Text};
 use super::{
     Call, Endpoint, Fetch, Fetching, Keys, Provider, REPLY_OK, Replies, Reply, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_poll,
+    TranslateError, Translation, Verdict, no_example, no_poll,
 };
 
 /// Xero.
@@ -59,6 +59,7 @@ pub const PROVIDER: Provider = Provider {
         methods: &[http::Method::POST],
     },
     sample: sample::sample,
+    example: no_example,
 };
 
 const WEBHOOK_KEY: &str = "webhook_key";

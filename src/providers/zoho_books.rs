@@ -26,7 +26,7 @@ use super::accounting::{self, Tokens};
 use super::payload;
 use super::{
     Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLIES, Replies, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_poll,
+    TranslateError, Translation, Verdict, no_example, no_poll,
 };
 use record::{Module, Root};
 
@@ -57,6 +57,7 @@ pub const PROVIDER: Provider = Provider {
         ..REPLIES
     },
     sample: sample::sample,
+    example: no_example,
 };
 
 /// The secret of «secure this webhook».
