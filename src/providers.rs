@@ -22,6 +22,7 @@ pub mod samples;
 pub mod url_token;
 
 pub mod adyen;
+pub mod hubspot;
 pub mod salesforce;
 pub mod square;
 pub mod stripe;
@@ -33,8 +34,13 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, salesforce::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] = &[
+    adyen::PROVIDER,
+    hubspot::PROVIDER,
+    salesforce::PROVIDER,
+    square::PROVIDER,
+    stripe::PROVIDER,
+];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
