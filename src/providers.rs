@@ -23,6 +23,7 @@ pub mod url_token;
 
 pub mod adyen;
 pub mod hubspot;
+pub mod monday;
 pub mod pipedrive;
 pub mod salesforce;
 pub mod square;
@@ -38,6 +39,7 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
     hubspot::PROVIDER,
+    monday::PROVIDER,
     pipedrive::PROVIDER,
     salesforce::PROVIDER,
     square::PROVIDER,
