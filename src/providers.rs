@@ -28,6 +28,7 @@ pub mod pipedrive;
 pub mod salesforce;
 pub mod square;
 pub mod stripe;
+pub mod zoho_crm;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub const PROVIDERS: &[Provider] = &[
     salesforce::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,
+    zoho_crm::PROVIDER,
 ];
 
 /// One provider: its facts and its functions.
