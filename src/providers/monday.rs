@@ -1,8 +1,9 @@
 //! monday.com: `Authorization` is a bare JSON Web Token, signed with HS256 and the app's signing secret. No
 //! other algorithm is taken, the token must end (`exp`) and be meant for the endpoint's public URL (`aud`).
-//! It does not cover the body, and webhooks that were made without an app carry none: those are refused.
-//! A body with nothing but a `challenge` is echoed and says nothing else. In comes one change on a board,
-//! out goes the payment status of one column. The token's short-lived API token is never used.
+//! It does not cover the body, and webhooks that were made without an app carry none: those are refused,
+//! unless the endpoint has a `url_token` that stands in the parameter `k` of the URL. A body with nothing
+//! but a `challenge` is echoed and says nothing else. In comes one change on a board, out goes the payment
+//! status of one column. The token's short-lived API token is never used.
 //!
 //! An endpoint that may read items does so for every change, so that amount and payment id are known; one
 //! that may not reports the status alone, about the item.
@@ -28,7 +29,7 @@ use super::crm::{self, Item, Thin};
 use super::payload::{self, Decimal, Text};
 use super::{
     Challenge, Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation,
-    Verdict, no_poll,
+    Verdict, no_poll, url_token,
 };
 
 /// monday.com.
@@ -36,7 +37,8 @@ pub const PROVIDER: Provider = Provider {
     name: "monday",
     title: "monday.com",
     secrets: &[
-        SecretKey { name: SIGNING_SECRET, required: true },
+        SecretKey { name: SIGNING_SECRET, required: false },
+        SecretKey { name: URL_TOKEN, required: false },
         SecretKey { name: crm::ACCESS_TOKEN, required: false },
     ],
     settings: &[
@@ -54,7 +56,7 @@ pub const PROVIDER: Provider = Provider {
     ],
     structured: &[],
     events: &EVENT_TYPES,
-    redaction: Redaction { headers: &[], query: &[], body_members: &[] },
+    redaction: Redaction { headers: &[], query: &[URL_PARAMETER], body_members: &[] },
     hosts: &["api.monday.com"],
     check,
     verify,
@@ -66,6 +68,9 @@ pub const PROVIDER: Provider = Provider {
 };
 
 const SIGNING_SECRET: &str = "signing_secret";
+/// The secret of the URL of webhooks that were made without an app, in the query parameter `k`.
+const URL_TOKEN: &str = "url_token";
+const URL_PARAMETER: &str = "k";
 const AUTHORIZATION: &str = "authorization";
 
 /// The id of the column that holds the payment's status.
@@ -124,6 +129,10 @@ const EVENT_TYPES: [&str; EVENTS.len()] = {
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     crm::check(endpoint)?;
     let mistake = |key, reason: &str| Err(Mistake { key, reason: reason.to_owned() });
+    if ![SIGNING_SECRET, URL_TOKEN].iter().any(|name| endpoint.secrets.contains_key(*name)) {
+        let reason = "is missing; webhooks cannot be verified without it or `secrets.url_token`";
+        return mistake("secrets.signing_secret", reason);
+    }
     if column(endpoint, STATUS_COLUMN).is_empty() {
         return mistake(STATUS_COLUMN, "is empty");
     }
@@ -146,7 +155,11 @@ fn verify(
     if let Some(challenge) = challenge(&request.body) {
         return Ok(Verdict::Challenge(challenge));
     }
-    let proof = token::verify(request, endpoint, now)?;
+    let is_made_by_app = request.headers.contains_key(AUTHORIZATION);
+    let proof = match is_made_by_app || !endpoint.secrets.contains_key(URL_TOKEN) {
+        true => token::verify(request, endpoint, now)?,
+        false => url_token::verify(request, URL_PARAMETER, endpoint.candidates(URL_TOKEN))?,
+    };
     // Nothing covers the body, so one that is cut off must not be taken for what was sent.
     serde_json::from_slice::<IgnoredAny>(&request.body)
         .map_err(|_| VerifyError::Malformed("body"))?;
@@ -268,6 +281,8 @@ impl Event<'_> {
             return Ok(Item::UnknownStatus);
         };
         let Thin { event_id, event_type, occurred_at, record_type, record_id } = self.place()?;
+        let references = item_references(&self.board_id, &self.pulse_name);
+        let money = crm::amount(&amount, &currency, endpoint)?;
         Ok(Item::Reported(Box::new(crm::Report {
             key: event_id.clone(),
             event_id,
@@ -277,9 +292,9 @@ impl Event<'_> {
             record_id,
             payment_id: payment_id.to_owned(),
             status,
-            amount: crm::amount(&amount, &currency, endpoint)?,
+            amount: money,
             live: true,
-            references: item_references(&self.board_id, &self.pulse_name),
+            references: crm::keep_currency(references, money, &currency),
         })))
     }
 
@@ -476,6 +491,30 @@ mod tests {
         let request = testing::sample(&PROVIDER, &endpoint(), "create_pulse", 0);
         let body = "event=update".into();
         assert!(PROVIDER.prove(&Request { body, ..request }, &endpoint(), now).is_err());
+    }
+
+    #[test]
+    fn a_webhook_without_an_app_needs_the_secret_of_the_url() {
+        let now = Timestamp::from_second(testing::NOW).expect("a time");
+        let endpoint = testing::endpoint(&PROVIDER, &[(URL_TOKEN, "sample-url-token")]);
+        let request = testing::sample(&PROVIDER, &endpoint, "update_column_value", 0);
+        assert!(PROVIDER.prove(&request, &endpoint, now).is_ok());
+        for query in ["", "?k=", "?k=sample-url-toke", "?k=sample-url-token&k=sample-url-token"] {
+            let path = format!("{}{query}", endpoint.path);
+            let request = Request { path, ..request.clone() };
+            assert!(PROVIDER.prove(&request, &endpoint, now).is_err(), "{query}");
+        }
+        let mut forged = request.clone();
+        forged.headers.insert(AUTHORIZATION, "a.b.c".parse().expect("a value"));
+        assert!(PROVIDER.prove(&forged, &endpoint, now).is_err(), "a token must hold");
+        let name = endpoint.name.clone();
+        let proof = PROVIDER.prove(&request, &endpoint, now).expect("verifies");
+        let receipt = Receipt::new(request, proof, name, now, PROVIDER.redaction);
+        assert!(!receipt.path().contains("sample-url-token"), "{}", receipt.path());
+        assert_eq!(
+            check(&testing::endpoint(&PROVIDER, &[])).err().map(|mistake| mistake.key),
+            Some("secrets.signing_secret")
+        );
     }
 
     #[test]

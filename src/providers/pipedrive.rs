@@ -235,6 +235,7 @@ fn item(
     if !record.title.is_empty() {
         references.metadata.insert("record_name".to_owned(), record.title.to_string());
     }
+    let amount = record.amount(endpoint)?;
     let key = key(meta, event_type, &record_id);
     Ok(Item::Reported(Box::new(crm::Report {
         event_id: payload::first(&[&meta.id, &key]),
@@ -245,9 +246,9 @@ fn item(
         record_id,
         payment_id: payment_id.map(|field| field.text()).unwrap_or_default(),
         status,
-        amount: record.amount(endpoint)?,
+        amount,
         live: true,
-        references,
+        references: crm::keep_currency(references, amount, &record.currency),
     })))
 }
 

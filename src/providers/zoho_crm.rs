@@ -1,28 +1,31 @@
-//! Zoho CRM notifications: nothing is signed; the body carries the `token` that the channel was registered
-//! with and the `channel_id`, which both must be the endpoint's. A token that is no text or stands twice
-//! is refused. In comes a call that names records, with the changed values where the channel asks for
-//! them, out go payment statuses, and fetches of the records that are only named. An endpoint that may
-//! read records also reads those whose payment id is not told, so that all events of a payment meet.
-//! Notifications end without a word when their channel does, and are not sent again.
+//! Zoho CRM: notifications of a channel and webhooks of workflows, neither of them signed. The body of a
+//! notification carries the `token` that the channel was registered with and the `channel_id`, which both
+//! must be the endpoint's; a token that is no text or stands twice is refused. A workflow's webhook is
+//! authentic where its header `x-tollgate-token` is the endpoint's `workflow_token`. In comes a call that
+//! names records, with the changed values where the channel asks for them, out go payment statuses, and
+//! fetches of the records that are only named. An endpoint that may read records also reads those whose
+//! payment id is not told, so that all events of a payment meet. Notifications end without a word when
+//! their channel does, and are not sent again.
 //! Spec: <https://www.zoho.com/crm/developer/docs/api/v8/notifications/overview.html>,
 //! <https://www.zoho.com/crm/developer/docs/api/v8/notifications/enable.html>
 
 mod records;
 mod sample;
+mod workflow;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::model::References;
 use crate::receipt::signature::shared_token;
 use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::crm::{self, Item, Thin};
-use super::payload::{self, Decimal, Text};
+use super::fields::Fields;
+use super::payload::{self, Text};
 use super::{
     Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation, Verdict,
     no_poll,
@@ -35,6 +38,7 @@ pub const PROVIDER: Provider = Provider {
     secrets: &[
         SecretKey { name: TOKEN, required: true },
         SecretKey { name: CHANNEL_ID, required: true },
+        SecretKey { name: WORKFLOW_TOKEN, required: false },
         crm::API_SECRETS[0],
         crm::API_SECRETS[1],
         crm::API_SECRETS[2],
@@ -52,7 +56,7 @@ pub const PROVIDER: Provider = Provider {
     ],
     structured: &[],
     events: &EVENT_TYPES,
-    redaction: Redaction { headers: &[], query: &[], body_members: &[TOKEN] },
+    redaction: Redaction { headers: &[WORKFLOW_HEADER], query: &[], body_members: &[TOKEN] },
     hosts: &[
         "accounts.zoho.com",
         "accounts.zoho.eu",
@@ -83,6 +87,9 @@ pub const PROVIDER: Provider = Provider {
 const TOKEN: &str = "token";
 const CHANNEL_ID: &str = "channel_id";
 const REFRESH_TOKEN: &str = "refresh_token";
+/// The secret of workflows' webhooks, in their header.
+const WORKFLOW_TOKEN: &str = "workflow_token";
+const WORKFLOW_HEADER: &str = "x-tollgate-token";
 
 /// The API name of the module whose records stand for payments.
 const MODULE: &str = "module";
@@ -96,6 +103,9 @@ const CURRENCY_FIELD: &str = "currency_field";
 const PAYMENT_ID_FIELD: &str = "payment_id_field";
 /// Where access tokens come from: `https://accounts.zoho.eu` for an account in the EU.
 const ACCOUNTS_URL: &str = "accounts_url";
+
+/// The field that tells when a record changed last.
+const MODIFIED: &str = "Modified_Time";
 
 const EVENT_TYPES: [&str; 3] = ["insert", "update", "delete"];
 
@@ -128,6 +138,12 @@ fn verify(
     _keys: &Keys,
     _now: Timestamp,
 ) -> Result<Verdict, VerifyError> {
+    if request.headers.contains_key(WORKFLOW_HEADER) {
+        let given = request.header(WORKFLOW_HEADER)?;
+        let proof = shared_token(endpoint.candidates(WORKFLOW_TOKEN), given)?;
+        workflow::fields(&request.body).map_err(|_| VerifyError::Malformed("body"))?;
+        return Ok(Verdict::Verified(proof));
+    }
     // Members are what is made a digest of before storing, so they must be members.
     if !request.body.trim_ascii_start().starts_with(b"{") {
         return Err(VerifyError::Malformed("body"));
@@ -161,14 +177,25 @@ struct Body<'a> {
 struct Affected<'a> {
     #[serde(borrow)]
     record_id: Text<'a>,
-    #[serde(borrow)]
-    values: Option<Fields<'a>>,
+    values: Option<Fields>,
 }
 
-/// The fields of a record by API name.
-type Fields<'a> = BTreeMap<String, Option<&'a RawValue>>;
+/// What a notification tells of its records.
+#[derive(Default)]
+struct Told<'a> {
+    /// The records, each once, in their order.
+    ids: Vec<&'a str>,
+    /// Their changed values, where they are told.
+    values: HashMap<&'a str, &'a Fields>,
+    /// The names of their changed fields, where they are told.
+    names: HashMap<&'a str, &'a [String]>,
+}
 
 fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, TranslateError> {
+    if receipt.header(WORKFLOW_HEADER).is_some() {
+        let item = workflow::item(receipt, endpoint)?;
+        return crm::translation(vec![item], &endpoint.name);
+    }
     let body: Body<'_> = serde_json::from_slice(receipt.body())
         .map_err(|error| payload::unreadable("a Zoho notification", &error))?;
     let operation = EVENT_TYPES.iter().find(|known| **known == &*body.operation);
@@ -179,120 +206,117 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     if *operation == "delete" || *body.module != *field(endpoint, MODULE) {
         return Ok(Translation::Events(Vec::new()));
     }
+    let told = Told::of(&body);
     let items: Result<Vec<Item>, _> =
-        body.record_ids().into_iter().map(|id| body.item(id, endpoint)).collect();
+        told.ids.iter().map(|id| told.item(id, &body, endpoint)).collect();
     crm::translation(items?, &endpoint.name)
 }
 
-impl<'a> Body<'a> {
-    /// The records that the call is about, each once, in their order.
-    fn record_ids(&self) -> Vec<&str> {
-        let named = self.ids.iter().flatten().map(|id| &**id);
-        let told = self.affected_values.iter().flatten().map(|one| &*one.record_id);
-        let mut ids: Vec<&str> = Vec::new();
-        for id in named.chain(told) {
-            if !ids.contains(&id) {
-                ids.push(id);
+impl<'a> Told<'a> {
+    fn of(body: &'a Body<'_>) -> Told<'a> {
+        let mut told = Told::default();
+        for one in body.affected_values.iter().flatten() {
+            if let Some(values) = &one.values {
+                told.values.entry(&*one.record_id).or_insert(values);
             }
         }
-        ids
+        for (id, names) in body.affected_fields.iter().flatten().flatten() {
+            if !names.is_empty() {
+                told.names.entry(id).or_insert(names);
+            }
+        }
+        let named = body.ids.iter().flatten().map(|id| &**id);
+        let affected = body.affected_values.iter().flatten().map(|one| &*one.record_id);
+        let mut seen = HashSet::new();
+        told.ids = named.chain(affected).filter(|id| seen.insert(*id)).collect();
+        told
     }
 
-    fn item(&self, id: &str, endpoint: &Endpoint) -> Result<Item, TranslateError> {
-        if id.is_empty() {
-            return Err(TranslateError("a record has no id".to_owned()));
-        }
-        let mut told = self.affected_values.iter().flatten();
-        let values = told.find(|one| *one.record_id == *id).and_then(|one| one.values.as_ref());
+    fn item(&self, id: &str, body: &Body<'_>, endpoint: &Endpoint) -> Result<Item, TranslateError> {
         let mapped = records::mapped(endpoint);
-        let Some(values) = values else {
-            return match self.changed(id) {
-                Some(changed) if !changed.iter().any(|name| mapped.contains(&name.as_str())) => {
-                    Ok(Item::Silent)
-                }
-                Some(_) | None => self.place(id).map(Item::Thin),
-            };
+        let Some(values) = self.values.get(id) else {
+            let names = self.names.get(id);
+            let is_other = names
+                .is_some_and(|names| !names.iter().any(|name| mapped.contains(&name.as_str())));
+            return if is_other { Ok(Item::Silent) } else { place(body, id).map(Item::Thin) };
         };
-        if !values.keys().any(|name| mapped.contains(&name.as_str())) {
+        if !mapped.iter().any(|name| values.get(name).is_some()) {
             return Ok(Item::Silent);
         }
-        let payment_field = field(endpoint, PAYMENT_ID_FIELD);
-        let names_payment = payment_field.is_empty() || values.contains_key(payment_field);
-        let tells_status = values.contains_key(field(endpoint, STATUS_FIELD));
-        match may_read(endpoint) {
-            true if !(names_payment && tells_status) => self.place(id).map(Item::Thin),
-            false if !tells_status => Ok(Item::Silent),
-            true | false => self.report(id, values, endpoint),
+        let thin = place(body, id)?;
+        match must_read(values, endpoint) {
+            true => Ok(Item::Thin(thin)),
+            false if values.get(field(endpoint, STATUS_FIELD)).is_none() => Ok(Item::Silent),
+            false => {
+                let key = format!("{}:{}", thin.event_id, thin.event_type);
+                report(&thin, Some(key), values, endpoint)
+            }
         }
     }
-
-    /// The names of the fields that changed, where they are told.
-    fn changed(&self, id: &str) -> Option<&[String]> {
-        let names = self.affected_fields.iter().flatten().find_map(|one| one.get(id))?;
-        (!names.is_empty()).then_some(names)
-    }
-
-    fn report(
-        &self,
-        id: &str,
-        values: &Fields<'_>,
-        endpoint: &Endpoint,
-    ) -> Result<Item, TranslateError> {
-        let Some(status) = crm::status(&text(values, field(endpoint, STATUS_FIELD))?) else {
-            return Ok(Item::UnknownStatus);
-        };
-        let Thin { event_id, event_type, occurred_at, record_type, record_id } = self.place(id)?;
-        let amount = decimal(values, field(endpoint, AMOUNT_FIELD))?;
-        let currency = text(values, field(endpoint, CURRENCY_FIELD))?;
-        Ok(Item::Reported(Box::new(crm::Report {
-            key: format!("{event_id}:{event_type}"),
-            event_id,
-            event_type,
-            occurred_at,
-            record_type,
-            record_id,
-            payment_id: text(values, field(endpoint, PAYMENT_ID_FIELD))?,
-            status,
-            amount: crm::amount(amount.text(), &currency, endpoint)?,
-            live: true,
-            references: References::default(),
-        })))
-    }
-
-    fn place(&self, id: &str) -> Result<Thin, TranslateError> {
-        let no_time = || TranslateError("the notification has no server_time".to_owned());
-        let at = self.server_time.ok_or_else(no_time)?;
-        let occurred_at = Timestamp::from_millisecond(at)
-            .map_err(|_| payload::not_a("a time", &at.to_string()))?;
-        Ok(Thin {
-            event_id: format!("{}:{at}:{id}", &*self.channel_id),
-            event_type: self.operation.to_string(),
-            occurred_at,
-            record_type: self.module.to_string(),
-            record_id: id.to_owned(),
-        })
-    }
 }
 
-/// The text of a field; empty where it is not there.
-fn text(fields: &Fields<'_>, name: &str) -> Result<String, TranslateError> {
-    Ok(value::<Text<'_>>(fields, name)?.to_string())
+/// Whether the record should be read, and can be: its status or the payment that it is about is not told.
+fn must_read(fields: &Fields, endpoint: &Endpoint) -> bool {
+    let names = [STATUS_FIELD, PAYMENT_ID_FIELD].map(|setting| field(endpoint, setting));
+    let tells = |name: &&str| name.is_empty() || fields.get(name).is_some();
+    may_read(endpoint) && !names.iter().all(tells)
 }
 
-/// The decimal in a field, digit by digit.
-fn decimal(fields: &Fields<'_>, name: &str) -> Result<Decimal, TranslateError> {
-    value(fields, name)
-}
-
-fn value<'a, T: Deserialize<'a> + Default>(
-    fields: &Fields<'a>,
-    name: &str,
-) -> Result<T, TranslateError> {
-    match fields.get(name).copied().flatten() {
-        Some(raw) => serde_json::from_str(raw.get())
-            .map_err(|error| payload::unreadable("a field of a record", &error)),
-        None => Ok(T::default()),
+fn place(body: &Body<'_>, id: &str) -> Result<Thin, TranslateError> {
+    if id.is_empty() {
+        return Err(TranslateError("a record has no id".to_owned()));
     }
+    let no_time = || TranslateError("the notification has no server_time".to_owned());
+    let at = body.server_time.ok_or_else(no_time)?;
+    let occurred_at =
+        Timestamp::from_millisecond(at).map_err(|_| payload::not_a("a time", &at.to_string()))?;
+    Ok(Thin {
+        event_id: format!("{}:{at}:{id}", &*body.channel_id),
+        event_type: body.operation.to_string(),
+        occurred_at,
+        record_type: body.module.to_string(),
+        record_id: id.to_owned(),
+    })
+}
+
+/// What a record says. Without a key of its own the event is known by the record's state.
+fn report(
+    thin: &Thin,
+    key: Option<String>,
+    fields: &Fields,
+    endpoint: &Endpoint,
+) -> Result<Item, TranslateError> {
+    let text = |setting| fields.text(field(endpoint, setting));
+    let Some(status) = crm::status(text(STATUS_FIELD)) else {
+        return Ok(Item::UnknownStatus);
+    };
+    let (amount, currency) = (text(AMOUNT_FIELD), text(CURRENCY_FIELD));
+    let payment_id = text(PAYMENT_ID_FIELD);
+    let key = key.unwrap_or_else(|| {
+        crm::state_key(&[
+            &thin.record_type,
+            &thin.record_id,
+            status.word(),
+            amount,
+            currency,
+            payment_id,
+            fields.text(MODIFIED),
+        ])
+    });
+    let money = crm::amount(amount, currency, endpoint)?;
+    Ok(Item::Reported(Box::new(crm::Report {
+        event_id: payload::first(&[&thin.event_id, &key]),
+        key,
+        event_type: thin.event_type.clone(),
+        occurred_at: thin.occurred_at,
+        record_type: thin.record_type.clone(),
+        record_id: thin.record_id.clone(),
+        payment_id: payment_id.to_owned(),
+        status,
+        amount: money,
+        live: true,
+        references: crm::keep_currency(References::default(), money, currency),
+    })))
 }
 
 /// The API name that a setting gives.
@@ -473,6 +497,43 @@ mod tests {
         }
         let unknown = Translation::Unknown("merge".to_owned());
         assert_eq!(meaning(&endpoint(), &paid.replace("\"update\"", "\"merge\"")), unknown);
+    }
+
+    #[test]
+    fn a_workflow_tells_a_record_by_its_own_token() {
+        let mut endpoint = endpoint();
+        let token = vec![SecretString::from("sample-workflow-token")];
+        endpoint.secrets.insert(WORKFLOW_TOKEN.to_owned(), token);
+        let now = Timestamp::from_second(testing::NOW).expect("a time");
+        let mut base = testing::sample(&PROVIDER, &endpoint, "update", 0);
+        let mut receive = |token: &str, body: &str| {
+            base.headers.insert(WORKFLOW_HEADER, token.parse().expect("a value"));
+            let body = body.to_owned().into();
+            testing::receive(&PROVIDER, &endpoint, Request { body, ..base.clone() }, now)
+        };
+        let json = r#"{"id":"11","Payment_Status":"Paid","Payment_Amount":0.29,
+            "Payment_Currency":"USD","Payment_Id":"pay_1","Modified_Time":"2026-11-25T09:00:00+01:00"}"#;
+        let form = "id=11&Payment_Status=Paid&Payment_Amount=0.29&Payment_Currency=USD\
+                    &Payment_Id=pay_1&Modified_Time=2026-11-25T09%3A00%3A00%2B01%3A00";
+        let told = [json, form].map(|body| match receive("sample-workflow-token", body) {
+            Ok(Ok(Translation::Events(mut drafts))) => drafts.remove(0),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told[0], told[1], "the same record, in whatever form");
+        assert_eq!(told[0].subject.id, "pay_1");
+        assert_eq!(told[0].occurred_at.as_second(), 1_795_593_600);
+        for token in ["sample-workflow-toke", "sample-token-1"] {
+            assert!(receive(token, json).is_err(), "{token}");
+        }
+        assert!(receive("sample-workflow-token", "id=11&id=12").is_err(), "no one record");
+        match receive("sample-workflow-token", "id=11&Stage=Won") {
+            Ok(Ok(Translation::Fetches(fetches))) => assert_eq!(fetches[0].object, "Deals/11"),
+            other => panic!("{other:?}"),
+        }
+        match receive("sample-workflow-token", "id=11&module=Leads&Payment_Status=Paid") {
+            Ok(Ok(meaning)) => assert_eq!(meaning, Translation::Events(Vec::new())),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn read(thin: &Thin, answer: &Answer, endpoint: &Endpoint) -> Result<Item, Trans
         "" => thin.occurred_at,
         text => text.parse::<Timestamp>().map_err(|_| payload::not_a("a time", text))?,
     };
+    let money = crm::amount(amount, currency, endpoint)?;
     let key = crm::state_key(&[
         &thin.record_type,
         &thin.record_id,
@@ -111,8 +112,8 @@ fn read(thin: &Thin, answer: &Answer, endpoint: &Endpoint) -> Result<Item, Trans
         record_id: thin.record_id.clone(),
         payment_id: payment_id.to_owned(),
         status,
-        amount: crm::amount(amount, currency, endpoint)?,
+        amount: money,
         live: true,
-        references: References::default(),
+        references: crm::keep_currency(References::default(), money, currency),
     })))
 }

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::providers::calls::{Answer, Call, Fetching, Step};
@@ -56,8 +57,8 @@ fn call(thin: &Thin, endpoint: &Endpoint) -> Result<Call, TranslateError> {
 struct Body<'a> {
     #[serde(borrow)]
     data: Option<Data<'a>>,
-    errors: Option<serde::de::IgnoredAny>,
-    error_code: Option<serde::de::IgnoredAny>,
+    errors: Option<Vec<IgnoredAny>>,
+    error_code: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -95,7 +96,8 @@ fn read(thin: &Thin, answer: &Answer, endpoint: &Endpoint) -> Result<Item, Trans
     let body: Body<'_> = serde_json::from_slice(&answer.body)
         .map_err(|error| payload::unreadable("a monday.com answer", &error))?;
     let items = body.data.and_then(|data| data.items);
-    let items = match (items, body.errors.is_some() || body.error_code.is_some()) {
+    let has_errors = body.errors.is_some_and(|all| !all.is_empty());
+    let items = match (items, has_errors || body.error_code.is_some()) {
         (Some(items), false) => items,
         (_, true) => return Err(TranslateError("monday.com answered with an error".to_owned())),
         (None, false) => return Err(TranslateError("the answer has no items".to_owned())),
@@ -123,6 +125,8 @@ impl Row<'_> {
             "" => thin.occurred_at,
             text => text.parse::<Timestamp>().map_err(|_| payload::not_a("a time", text))?,
         };
+        let references = item_references(&self.board, &self.name);
+        let money = crm::amount(amount, currency, endpoint)?;
         let key = crm::state_key(&[
             &thin.record_type,
             &thin.record_id,
@@ -141,9 +145,9 @@ impl Row<'_> {
             record_id: thin.record_id.clone(),
             payment_id: payment_id.to_owned(),
             status,
-            amount: crm::amount(amount, currency, endpoint)?,
+            amount: money,
             live: true,
-            references: item_references(&self.board, &self.name),
+            references: crm::keep_currency(references, money, currency),
         })))
     }
 }

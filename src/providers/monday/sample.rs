@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 use crate::model::PaymentStatus;
 use crate::providers::crm;
 use crate::providers::{Endpoint, Sample, SampleOrder, samples};
+use crate::receipt::Request;
 use crate::receipt::signature::jws::base64_url;
 use crate::receipt::signature::sign_hmac_sha256;
 
 use super::{
     AMOUNT_COLUMN, AUDIENCE, AUTHORIZATION, BOARD_ID, CURRENCY_COLUMN, EVENTS, Meaning,
-    PAYMENT_ID_COLUMN, SIGNING_SECRET, STATUS_COLUMN, column, token,
+    PAYMENT_ID_COLUMN, SIGNING_SECRET, STATUS_COLUMN, URL_PARAMETER, URL_TOKEN, column, token,
 };
 
 const TOKEN_SECONDS: i64 = 300;
@@ -59,8 +60,15 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
         Meaning::Nothing => {}
     }
     let body = serde_json::to_vec(&json!({ "event": event })).ok()?;
-    let token = token(endpoint, order)?;
-    let request = samples::post(endpoint, &[(AUTHORIZATION, token.as_str())], body)?;
+    let request = match token(endpoint, order) {
+        Some(token) => samples::post(endpoint, &[(AUTHORIZATION, token.as_str())], body)?,
+        None => {
+            let secret = samples::first_secret(endpoint, URL_TOKEN)?;
+            let secret: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            let path = format!("{}?{URL_PARAMETER}={secret}", endpoint.path);
+            Request { path, ..samples::post(endpoint, &[], body)? }
+        }
+    };
     let row = json!({
         "id": id.to_string(),
         "name": name,

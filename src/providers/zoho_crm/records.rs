@@ -4,20 +4,19 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::model::References;
 use crate::providers::calls::{Answer, Call, Fetching, Step};
 use crate::providers::crm::{self, Item, Thin};
+use crate::providers::fields::Fields;
 use crate::providers::payload;
 use crate::providers::{Endpoint, TranslateError};
 
 use super::{
-    ACCOUNTS_URL, AMOUNT_FIELD, CURRENCY_FIELD, Fields, PAYMENT_ID_FIELD, STATUS_FIELD, decimal,
-    field, text,
+    ACCOUNTS_URL, AMOUNT_FIELD, CURRENCY_FIELD, MODIFIED, PAYMENT_ID_FIELD, STATUS_FIELD, field,
+    report,
 };
 
 pub(super) const ACCOUNTS: &str = "https://accounts.zoho.com";
 const API: &str = "https://www.zohoapis.com";
-const MODIFIED: &str = "Modified_Time";
 const SCHEME: &str = "Zoho-oauthtoken";
 
 /// The next step in reading a record.
@@ -57,49 +56,21 @@ fn call(thin: &Thin, endpoint: &Endpoint) -> Result<Call, TranslateError> {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Body<'a> {
-    #[serde(borrow)]
-    data: Vec<Fields<'a>>,
+struct Body {
+    data: Vec<Fields>,
 }
 
 fn read(thin: &Thin, answer: &Answer, endpoint: &Endpoint) -> Result<Item, TranslateError> {
     if answer.body.is_empty() {
         return Ok(Item::Silent);
     }
-    let body: Body<'_> = serde_json::from_slice(&answer.body)
+    let body: Body = serde_json::from_slice(&answer.body)
         .map_err(|error| payload::unreadable("a Zoho record", &error))?;
     let missing = || TranslateError("the answer has no record".to_owned());
     let record = body.data.first().ok_or_else(missing)?;
-    let Some(status) = crm::status(&text(record, field(endpoint, STATUS_FIELD))?) else {
-        return Ok(Item::UnknownStatus);
-    };
-    let amount = decimal(record, field(endpoint, AMOUNT_FIELD))?;
-    let currency = text(record, field(endpoint, CURRENCY_FIELD))?;
-    let payment_id = text(record, field(endpoint, PAYMENT_ID_FIELD))?;
-    let occurred_at = match text(record, MODIFIED)?.as_str() {
+    let occurred_at = match record.text(MODIFIED) {
         "" => thin.occurred_at,
         text => text.parse::<Timestamp>().map_err(|_| payload::not_a("a time", text))?,
     };
-    let key = crm::state_key(&[
-        &thin.record_type,
-        &thin.record_id,
-        status.word(),
-        amount.text(),
-        &currency,
-        &payment_id,
-        &occurred_at.to_string(),
-    ]);
-    Ok(Item::Reported(Box::new(crm::Report {
-        event_id: payload::first(&[&thin.event_id, &key]),
-        key,
-        event_type: thin.event_type.clone(),
-        occurred_at,
-        record_type: thin.record_type.clone(),
-        record_id: thin.record_id.clone(),
-        payment_id,
-        status,
-        amount: crm::amount(amount.text(), &currency, endpoint)?,
-        live: true,
-        references: References::default(),
-    })))
+    report(&Thin { occurred_at, ..thin.clone() }, None, record, endpoint)
 }
