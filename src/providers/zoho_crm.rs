@@ -74,6 +74,7 @@ pub const PROVIDER: Provider = Provider {
         "www.zohoapis.jp",
         "www.zohoapis.sa",
         "www.zohoapis.ca",
+        "sandbox.zohoapis.com",
     ],
     check,
     verify,
@@ -104,6 +105,8 @@ const PAYMENT_ID_FIELD: &str = "payment_id_field";
 /// Where access tokens come from: `https://accounts.zoho.eu` for an account in the EU.
 const ACCOUNTS_URL: &str = "accounts_url";
 
+/// How the URLs of sandboxes begin.
+const SANDBOX: &str = "https://sandbox.";
 /// The field that tells when a record changed last.
 const MODIFIED: &str = "Modified_Time";
 
@@ -314,7 +317,7 @@ fn report(
         payment_id: payment_id.to_owned(),
         status,
         amount: money,
-        live: true,
+        live: !endpoint.setting(crm::API_URL, "").starts_with(SANDBOX),
         references: crm::keep_currency(References::default(), money, currency),
     })))
 }
@@ -542,6 +545,17 @@ mod tests {
             "Payment_Amount":10.5,"Payment_Currency":"JPY"}}]"#;
         let body = notification(r#"["11"]"#, "[]", values);
         assert!(testing::translate_stored(&PROVIDER, &endpoint(), body.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_sandbox_is_not_live() {
+        let mut endpoint = endpoint();
+        let url = "https://sandbox.zohoapis.com".to_owned();
+        endpoint.settings.insert(crm::API_URL.to_owned(), url);
+        for event_type in ["insert", "update"] {
+            let drafts = testing::drafts(&PROVIDER, &endpoint, event_type, 0).expect("known");
+            assert!(!drafts[0].live, "{event_type}");
+        }
     }
 
     #[test]

@@ -42,23 +42,23 @@ pub(super) fn properties(endpoint: &Endpoint) -> Vec<&str> {
     names.into_iter().filter(|name| !name.is_empty()).collect()
 }
 
-/// The path of a record, segment by segment.
-pub(super) fn segments<'a>(
-    endpoint: &'a Endpoint,
-    record_type: &'a str,
-    record_id: &'a str,
-) -> Vec<&'a str> {
+/// The URL of a record, without a query.
+pub(super) fn url(
+    endpoint: &Endpoint,
+    record_type: &str,
+    record_id: &str,
+) -> Result<String, TranslateError> {
     let version = endpoint.setting(API_VERSION, DEFAULT_VERSION);
     let number = type_number(record_type);
-    match version.starts_with('v') {
-        true => vec!["crm", version, "objects", number, record_id],
-        false => vec!["crm", "objects", version, number, record_id],
-    }
+    let path = match version.starts_with('v') {
+        true => ["crm", version, "objects", number, record_id],
+        false => ["crm", "objects", version, number, record_id],
+    };
+    crm::api_url(endpoint, API, &path)
 }
 
 fn call(thin: &Thin, endpoint: &Endpoint) -> Result<Call, TranslateError> {
-    let path = segments(endpoint, &thin.record_type, &thin.record_id);
-    let mut url = crm::api_url(endpoint, API, &path)?;
+    let mut url = url(endpoint, &thin.record_type, &thin.record_id)?;
     let names = properties(endpoint).join(",");
     url.push_str("?properties=");
     url.extend(form_urlencoded::byte_serialize(names.as_bytes()));

@@ -63,9 +63,9 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
     let signature = BASE64.encode(sign_hmac_sha256(key.as_bytes(), &signed));
     let headers = [(SIGNATURE_HEADER, signature.as_str()), (TIMESTAMP_HEADER, timestamp.as_str())];
     let request = samples::post(endpoint, &headers, body)?;
-    let path = records::segments(endpoint, type_name(&record_type), &id).join("/");
+    let url = records::url(endpoint, type_name(&record_type), &id).ok()?;
     let record = record(endpoint, order, &id, status);
-    let answers = vec![samples::answer(Method::GET, format!("/{path}"), &record)];
+    let answers = vec![samples::answer(Method::GET, samples::path_of(&url), &record)];
     Some(Sample { request, answers })
 }
 

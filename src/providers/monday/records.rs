@@ -17,7 +17,7 @@ use super::{
 };
 
 pub(super) const DEFAULT_VERSION: &str = "2026-10";
-const API: &str = "https://api.monday.com/v2";
+pub(super) const API: &str = "https://api.monday.com/v2";
 const QUERY: &str = "query ($item: [ID!], $columns: [String!]) { items(ids: $item) { id name \
                      updated_at board { id } column_values(ids: $columns) { id text } } }";
 

@@ -15,7 +15,8 @@ use crate::receipt::signature::sign_hmac_sha256;
 
 use super::{
     AMOUNT_COLUMN, AUDIENCE, AUTHORIZATION, BOARD_ID, CURRENCY_COLUMN, EVENTS, Meaning,
-    PAYMENT_ID_COLUMN, SIGNING_SECRET, STATUS_COLUMN, URL_PARAMETER, URL_TOKEN, column, token,
+    PAYMENT_ID_COLUMN, SIGNING_SECRET, STATUS_COLUMN, URL_PARAMETER, URL_TOKEN, column, records,
+    token,
 };
 
 const TOKEN_SECONDS: i64 = 300;
@@ -28,14 +29,13 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
         Meaning::Column | Meaning::Nothing => PaymentStatus::Paid,
     };
     let (id, name) = (record_id(order.seed), format!("Invoice {}", order.seed));
-    let board_id: i64 = endpoint.setting(BOARD_ID, "").trim().parse().unwrap_or(18_400_000_001);
     // To the millisecond, as monday.com tells the time.
     let at = Timestamp::from_millisecond(order.occurred_at.as_millisecond()).ok()?;
     let seconds = format!("{}.{:03}", at.as_second(), at.subsec_millisecond());
     let label = |status| json!({ "index": 1, "text": crm::status_text(status) });
     let mut event = json!({
         "app": "monday",
-        "boardId": board_id,
+        "boardId": board_id(endpoint),
         "groupId": "topics",
         "isRetry": false,
         "originalTriggerUuid": null,
@@ -69,19 +69,32 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
             Request { path, ..samples::post(endpoint, &[], body)? }
         }
     };
-    let row = json!({
-        "id": id.to_string(),
+    let row = row(endpoint, order, &name, status);
+    let url = crm::api_url(endpoint, records::API, &[]).ok()?;
+    let answer = json!({ "data": { "items": [row] } });
+    Some(Sample {
+        request,
+        answers: vec![samples::answer(Method::POST, samples::path_of(&url), &answer)],
+    })
+}
+
+/// The item as the API tells it.
+fn row(endpoint: &Endpoint, order: &SampleOrder<'_>, name: &str, status: PaymentStatus) -> Value {
+    let columns: Vec<Value> = values(endpoint, order, status)
+        .into_iter()
+        .map(|(column, text)| json!({ "id": column, "text": text }))
+        .collect();
+    json!({
+        "id": record_id(order.seed).to_string(),
         "name": name,
         "updated_at": order.occurred_at.to_string(),
-        "board": { "id": board_id.to_string() },
-        "column_values": values(endpoint, order, status)
-            .into_iter()
-            .map(|(column, text)| json!({ "id": column, "text": text }))
-            .collect::<Vec<Value>>(),
-    });
-    let path = samples::path_of(endpoint.setting(crm::API_URL, "/v2")).trim_end_matches('/');
-    let answer = json!({ "data": { "items": [row] } });
-    Some(Sample { request, answers: vec![samples::answer(Method::POST, path, &answer)] })
+        "board": { "id": board_id(endpoint).to_string() },
+        "column_values": columns,
+    })
+}
+
+fn board_id(endpoint: &Endpoint) -> i64 {
+    endpoint.setting(BOARD_ID, "").trim().parse().unwrap_or(18_400_000_001)
 }
 
 /// The columns of the item with their texts.

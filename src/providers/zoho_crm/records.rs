@@ -38,14 +38,17 @@ pub(super) fn mapped(endpoint: &Endpoint) -> Vec<&str> {
         .collect()
 }
 
-/// The path of a record, segment by segment.
-pub(super) fn segments<'a>(module: &'a str, record_id: &'a str) -> [&'a str; 4] {
-    ["crm", "v8", module, record_id]
+/// The URL of a record, without a query.
+pub(super) fn url(
+    endpoint: &Endpoint,
+    module: &str,
+    record_id: &str,
+) -> Result<String, TranslateError> {
+    crm::api_url(endpoint, API, &["crm", "v8", module, record_id])
 }
 
 fn call(thin: &Thin, endpoint: &Endpoint) -> Result<Call, TranslateError> {
-    let path = segments(&thin.record_type, &thin.record_id);
-    let mut url = crm::api_url(endpoint, API, &path)?;
+    let mut url = url(endpoint, &thin.record_type, &thin.record_id)?;
     let names = format!("{},{MODIFIED}", mapped(endpoint).join(","));
     url.push_str("?fields=");
     url.extend(form_urlencoded::byte_serialize(names.as_bytes()));

@@ -49,8 +49,8 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
     let request = samples::post(endpoint, &[], body.into_bytes())?;
     let modified = json!(order.occurred_at.to_string());
     let record = format!("{{\"data\":[{{{fields},\"Modified_Time\":{modified}}}]}}");
-    let path = format!("/{}", records::segments(module, &id).join("/"));
-    let mut answer = samples::answer(Method::GET, path, &Value::Null);
+    let url = records::url(endpoint, module, &id).ok()?;
+    let mut answer = samples::answer(Method::GET, samples::path_of(&url), &Value::Null);
     answer.body = record.into();
     Some(Sample { request, answers: vec![answer] })
 }
