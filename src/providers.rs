@@ -25,12 +25,16 @@ pub mod url_token;
 pub mod adyen;
 pub mod dynamics;
 pub mod freshbooks;
+pub mod hubspot;
+pub mod monday;
+pub mod pipedrive;
 pub mod quickbooks;
 pub mod salesforce;
 pub mod square;
 pub mod stripe;
 pub mod xero;
 pub mod zoho_books;
+pub mod zoho_crm;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -43,12 +47,16 @@ pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
     dynamics::PROVIDER,
     freshbooks::PROVIDER,
+    hubspot::PROVIDER,
+    monday::PROVIDER,
+    pipedrive::PROVIDER,
     quickbooks::PROVIDER,
     salesforce::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,
     xero::PROVIDER,
     zoho_books::PROVIDER,
+    zoho_crm::PROVIDER,
 ];
 
 /// One provider: its facts and its functions.

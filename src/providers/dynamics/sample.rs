@@ -18,7 +18,7 @@ use super::{CREATE, DELETE, HEADERS, MODE, Mode, POWER_AUTOMATE, QUERY, TABLE, U
 const CONTRACTS: &str = "http://schemas.microsoft.com/xrm/2011/Contracts";
 
 /// Secrets of the form that an endpoint needs, for samples.
-pub(super) fn sample_secrets() -> Vec<(&'static str, String)> {
+pub fn sample_secrets() -> Vec<(&'static str, String)> {
     let query = json!({ "code": "sample-webhook-key" });
     vec![(MODE, "WebhookKey".to_owned()), (QUERY, query.to_string())]
 }
