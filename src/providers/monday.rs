@@ -27,7 +27,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::crm::{self, Item, Thin};
 use super::payload::{self, Decimal, Text};
-use super::{
+use super::{no_example, 
     Challenge, Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation,
     Verdict, no_poll, url_token,
 };
@@ -65,6 +65,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: no_example,
 };
 
 const SIGNING_SECRET: &str = "signing_secret";

@@ -20,7 +20,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::crm::{self, Item};
 use super::payload::{self, Decimal, Text};
-use super::{
+use super::{no_example, 
     Endpoint, Keys, Mistake, Provider, REPLIES, Sample, SecretKey, TranslateError, Translation,
     Verdict, no_fetch, no_poll,
 };
@@ -53,6 +53,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
+    example: no_example,
 };
 
 const USER: &str = "http_auth_user";

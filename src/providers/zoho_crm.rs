@@ -26,7 +26,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::crm::{self, Item, Thin};
 use super::fields::Fields;
 use super::payload::{self, Text};
-use super::{
+use super::{no_example, 
     Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation, Verdict,
     no_poll,
 };
@@ -83,6 +83,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: no_example,
 };
 
 const TOKEN: &str = "token";
