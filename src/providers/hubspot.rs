@@ -24,9 +24,9 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::crm::{self, Item, Thin};
 use super::payload::{self, Text};
-use super::{no_example, 
+use super::{
     Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation, Verdict,
-    no_poll,
+    no_example, no_poll,
 };
 
 /// HubSpot.

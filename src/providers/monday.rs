@@ -27,9 +27,9 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::crm::{self, Item, Thin};
 use super::payload::{self, Decimal, Text};
-use super::{no_example, 
+use super::{
     Challenge, Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation,
-    Verdict, no_poll, url_token,
+    Verdict, no_example, no_poll, url_token,
 };
 
 /// monday.com.

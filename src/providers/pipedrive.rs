@@ -20,9 +20,9 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::crm::{self, Item};
 use super::payload::{self, Decimal, Text};
-use super::{no_example, 
+use super::{
     Endpoint, Keys, Mistake, Provider, REPLIES, Sample, SecretKey, TranslateError, Translation,
-    Verdict, no_fetch, no_poll,
+    Verdict, no_example, no_fetch, no_poll,
 };
 
 /// Pipedrive.

@@ -26,9 +26,9 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::crm::{self, Item, Thin};
 use super::fields::Fields;
 use super::payload::{self, Text};
-use super::{no_example, 
+use super::{
     Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation, Verdict,
-    no_poll,
+    no_example, no_poll,
 };
 
 /// Zoho CRM.
