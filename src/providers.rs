@@ -93,8 +93,8 @@ pub struct Provider {
     pub replies: Replies,
     /// A signed request like the provider's own, for `send` and the demo, with what its API would answer.
     pub sample: fn(&Endpoint, &SampleOrder<'_>) -> Option<Sample>,
-    /// What an endpoint needs so that samples can be made for it, where any text will not do: keys of its
-    /// configuration (`secrets.public_key_pem`, `currency`) with values that nobody else may trust.
+    /// What an endpoint needs so that samples can be made for it, where any text as each required secret
+    /// will not do: secrets and settings by name. An empty value stands for any text.
     pub example: fn() -> Vec<(&'static str, String)>,
 }
 

@@ -137,22 +137,32 @@ fn example(provider: &Provider) -> String {
         "\n# {}\n# [[endpoints]]\n# provider = \"{}\"\n# name = \"main\"\n",
         provider.title, provider.name
     );
-    let one_is_required = provider.secrets.iter().any(|secret| secret.required);
+    let given = (provider.example)();
+    let value_of = |name: &str| given.iter().find(|(known, _)| *known == name);
+    let one_is_needed = !given.is_empty() || provider.secrets.iter().any(|secret| secret.required);
     for (index, secret) in provider.secrets.iter().enumerate() {
-        let optional = !secret.required && (one_is_required || index > 0);
+        let is_given = value_of(secret.name).is_some();
+        let optional = !secret.required && !is_given && (one_is_needed || index > 0);
         let variable = format!("{}_{}", provider.name, secret.name).to_ascii_uppercase();
         let hidden = if optional { "# " } else { "" };
         writeln!(text, "# {hidden}secrets.{} = \"env:{variable}\"", secret.name)
             .expect("writing to a String cannot fail");
     }
     for setting in provider.settings {
-        writeln!(text, "# # {setting} = \"...\"").expect("writing to a String cannot fail");
+        let (hidden, value) = match value_of(setting) {
+            Some((_, value)) => ("", value.as_str()),
+            None => ("# ", "..."),
+        };
+        writeln!(text, "# {hidden}{setting} = {}", toml::Value::from(value))
+            .expect("writing to a String cannot fail");
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::config::{Config, known_keys};
 
@@ -194,10 +204,22 @@ mod tests {
         assert!(config.endpoints.is_empty());
 
         let text = uncommented(&text);
+        let examples: HashMap<String, String> = PROVIDERS
+            .iter()
+            .flat_map(|provider| {
+                let named = |name| format!("{}_{name}", provider.name).to_ascii_uppercase();
+                (provider.example)().into_iter().map(move |(name, value)| (named(name), value))
+            })
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
         let named: Vec<(String, String)> = text
             .split("\"env:")
             .skip(1)
-            .filter_map(|rest| Some((rest.split_once('"')?.0.to_owned(), "s".to_owned())))
+            .filter_map(|rest| {
+                let variable = rest.split_once('"')?.0.to_owned();
+                let value = examples.get(&variable).cloned().unwrap_or_else(|| "s".to_owned());
+                Some((variable, value))
+            })
             .collect();
         let config = Config::parse(&text, "in force", named).expect("valid");
         let names: Vec<&str> = config.endpoints.iter().map(|one| one.name.provider()).collect();

@@ -24,7 +24,7 @@ use super::crm::{self, Item, Report};
 use super::fields::Fields;
 use super::{
     Endpoint, Keys, Mistake, Provider, REPLIES, Replies, Reply, Sample, SecretKey, TranslateError,
-    Translation, Verdict, no_example, no_fetch, no_poll, payload, url_token,
+    Translation, Verdict, no_fetch, no_poll, payload, url_token,
 };
 
 /// Salesforce.
@@ -52,7 +52,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: Replies { accepted: ACK, unknown: ACK, ..REPLIES },
     sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
-    example: no_example,
+    example: sample::secrets,
 };
 
 /// The secret of the URL of Outbound Messages, in the query parameter `k`.

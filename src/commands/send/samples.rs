@@ -72,21 +72,24 @@ pub fn made_up_endpoint(provider: &Provider, name: &str) -> anyhow::Result<Endpo
 }
 
 /// The keys of an endpoint that samples can be made for: what the provider's module says, and a random
-/// value for each other secret that must be there. Where none must be there, one of them has to be, so
-/// the first gets one.
+/// value for each other secret that must be there. Where nothing must be there, one has to be, so the
+/// first gets one.
 pub fn made_up_keys(provider: &Provider) -> Vec<(String, String)> {
+    let is_secret = |name: &str| provider.secrets.iter().any(|secret| secret.name == name);
+    // Hex digits read as text, as hex and as base64, whatever a provider takes a key for.
+    let any_text = || hex::encode(rand::random::<[u8; 32]>());
+    let given = (provider.example)();
+    let missing = provider.secrets.iter().enumerate().filter(|(at, secret)| {
+        let none_required = provider.secrets.iter().all(|secret| !secret.required);
+        let is_needed = secret.required || (none_required && given.is_empty() && *at == 0);
+        is_needed && !given.iter().any(|(name, _)| *name == secret.name)
+    });
     let mut keys: Vec<(String, String)> =
-        (provider.example)().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let none_required = provider.secrets.iter().all(|secret| !secret.required);
-    let is_given = keys.iter().any(|(key, _)| key.starts_with(SECRETS));
-    for (at, secret) in provider.secrets.iter().enumerate() {
-        let key = format!("{SECRETS}{}", secret.name);
-        let is_needed = secret.required || (none_required && !is_given && at == 0);
-        if is_needed && !keys.iter().any(|(given, _)| *given == key) {
-            // Hex digits read as text, as hex and as base64, whatever a provider takes a key for.
-            keys.push((key, hex::encode(rand::random::<[u8; 32]>())));
-        }
-    }
+        missing.map(|(_, secret)| (format!("{SECRETS}{}", secret.name), any_text())).collect();
+    keys.extend(given.into_iter().map(|(name, value)| {
+        let key = if is_secret(name) { format!("{SECRETS}{name}") } else { name.to_owned() };
+        (key, if value.is_empty() { any_text() } else { value })
+    }));
     keys
 }
 
@@ -172,6 +175,13 @@ pub fn forge(
         let mut body = request.body.to_vec();
         body[at] ^= 1;
         Request { body: Bytes::from(body), ..request.clone() }
+    });
+    // Where a secret in the URL stands for a signature, it is changed.
+    let in_query = request.path.find('?').map(|_| {
+        let mut path = request.path.clone();
+        let last = path.pop().filter(char::is_ascii_alphanumeric);
+        path.push(if last == Some('0') { '1' } else { '0' });
+        Request { path, ..request.clone() }
     });
     let in_headers = request.headers.iter().filter_map(|(name, value)| {
         let mut bytes = value.as_bytes().to_vec();

@@ -15,6 +15,12 @@ use super::{
     OUTBOUND_MESSAGE, PAYMENT_ID_FIELD, STATUS_FIELD, URL_PARAMETER, URL_TOKEN,
 };
 
+/// Secrets of the form that an endpoint needs, for samples.
+pub(super) fn secrets() -> Vec<(&'static str, String)> {
+    let organization = "00D000000SAMPLE".to_owned();
+    vec![(URL_TOKEN, String::new()), (ORGANIZATION_ID, organization), (FLOW_TOKEN, String::new())]
+}
+
 /// The sample of an event type; `None` for one that the module does not know, and for a kind of call
 /// that the endpoint has no secrets for.
 pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Request> {
