@@ -192,6 +192,7 @@ pub fn forge(
     });
     in_body
         .chain(in_headers)
+        .chain(in_query)
         .find(refused)
         .with_context(|| format!("no byte of a {} request is signed", provider.title))
 }
