@@ -21,6 +21,7 @@ pub mod adyen;
 pub mod plaid;
 pub mod square;
 pub mod stripe;
+pub mod truelayer;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -30,7 +31,7 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, plaid::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+    &[adyen::PROVIDER, plaid::PROVIDER, square::PROVIDER, stripe::PROVIDER, truelayer::PROVIDER];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
