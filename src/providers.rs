@@ -18,6 +18,7 @@ pub mod payload;
 pub mod samples;
 
 pub mod adyen;
+pub mod open_banking_standards;
 pub mod plaid;
 pub mod square;
 pub mod stripe;
@@ -30,8 +31,14 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, plaid::PROVIDER, square::PROVIDER, stripe::PROVIDER, truelayer::PROVIDER];
+pub const PROVIDERS: &[Provider] = &[
+    adyen::PROVIDER,
+    open_banking_standards::PROVIDER,
+    plaid::PROVIDER,
+    square::PROVIDER,
+    stripe::PROVIDER,
+    truelayer::PROVIDER,
+];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]

@@ -158,7 +158,8 @@ fn fetched(
 }
 
 fn endpoint(provider: &Provider, vector: &Value) -> Result<Endpoint, String> {
-    let url = vector["url"].as_str().unwrap_or("https://hooks.example.test/x");
+    let url = vector["url"].as_str().filter(|url| !url.is_empty());
+    let url = url.unwrap_or("https://hooks.example.test/x");
     let (scheme, rest) = url.split_once("://").ok_or("no scheme")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let path = path.split('?').next().unwrap_or_default();
@@ -175,6 +176,9 @@ fn endpoint(provider: &Provider, vector: &Value) -> Result<Endpoint, String> {
             config[key] = vector[key].clone();
         }
     }
+    if vector["method"] == "POLL" {
+        polled(vector, &mut config);
+    }
     for (prefix, table) in [("secrets.", &vector["secrets"]), ("", &config)] {
         for (key, value) in table.as_object().into_iter().flatten() {
             let value = match value {
@@ -188,6 +192,19 @@ fn endpoint(provider: &Provider, vector: &Value) -> Result<Endpoint, String> {
     }
     let config = Config::parse(&text, "vector", []).map_err(|error| error.to_string())?;
     config.endpoints.into_iter().next().ok_or_else(|| "no endpoint".to_owned())
+}
+
+/// A poll has no settings of its own: the bank and the account are those of the stub.
+fn polled(vector: &Value, config: &mut Value) {
+    let path = vector["stub_api"][0]["path"].as_str().unwrap_or_default();
+    let account = path.split_once("/accounts/").and_then(|(_, rest)| rest.split('/').next());
+    for (key, value) in
+        [("api_url", "https://bank.example.test"), ("account_ids", account.unwrap_or("a"))]
+    {
+        if config[key].is_null() {
+            config[key] = Value::from(value);
+        }
+    }
 }
 
 fn request(vector: &Value) -> Request {
