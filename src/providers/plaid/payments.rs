@@ -12,6 +12,7 @@ use crate::providers::payload::{self, Decimal, Text};
 use crate::providers::{Endpoint, Fetching, Step, TranslateError, Translation};
 use crate::receipt::Receipt;
 
+use super::verification::signed_at;
 use super::{Body, Told, api_error, credentials, digest, fetch_call, fetch_of, id, refusal, time};
 
 const NOT_FOUND: u16 = 404;
@@ -54,7 +55,7 @@ pub(super) fn translate(
         live,
         status: body.new_payment_status.to_string(),
         at: match body.timestamp.is_empty() {
-            true => receipt.received_at().to_string(),
+            true => signed_at(receipt).unwrap_or_else(|| receipt.received_at()).to_string(),
             false => body.timestamp.to_string(),
         },
         reference: payload::first(&[&body.original_reference, &body.adjusted_reference]),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use http::HeaderMap;
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::verification::{BODY_DIGEST, verify};
 use super::*;

@@ -35,8 +35,11 @@ fn signed() -> Request {
 
 #[test]
 fn every_event_type_has_a_signed_sample_that_translates() {
-    testing::check_samples(&PROVIDER, &endpoint(), &[], Coverage::Body);
+    testing::check_samples(&PROVIDER, &endpoint(), &[], Coverage::Nothing);
     assert_eq!(check(&endpoint()), Ok(()));
+    // What is signed does not depend on the type, and each signature takes its time.
+    let some = Provider { events: &["payment_settled", "external_payment_received"], ..PROVIDER };
+    testing::check_samples(&some, &endpoint(), &[], Coverage::Body);
 }
 
 #[test]
@@ -261,5 +264,10 @@ fn settings_that_cannot_verify_anything_are_refused() {
 
 #[test]
 fn no_request_panics() {
-    testing::check_hostile_input(&PROVIDER, &endpoint());
+    // Without a key at hand, so that thousands of signatures are not checked: what comes before is what
+    // reads the request.
+    let provider =
+        Provider { sample: |_, order| (PROVIDER.sample)(&endpoint(), order), ..PROVIDER };
+    let secrets = [("client_id", "c"), ("client_secret", "s")];
+    testing::check_hostile_input(&provider, &testing::endpoint(&PROVIDER, &secrets));
 }
