@@ -194,14 +194,17 @@ fn endpoint(provider: &Provider, vector: &Value) -> Result<Endpoint, String> {
     config.endpoints.into_iter().next().ok_or_else(|| "no endpoint".to_owned())
 }
 
-/// A poll has no settings of its own: the bank and the account are those of the stub.
+/// A poll has no settings of its own: the bank, the account and the version are those of the stub.
 fn polled(vector: &Value, config: &mut Value) {
     let path = vector["stub_api"][0]["path"].as_str().unwrap_or_default();
-    let account = path.split_once("/accounts/").and_then(|(_, rest)| rest.split('/').next());
-    for (key, value) in
-        [("api_url", "https://bank.example.test"), ("account_ids", account.unwrap_or("a"))]
-    {
-        if config[key].is_null() {
+    let part = |before| path.split_once(before).and_then(|(_, rest)| rest.split('/').next());
+    let settings = [
+        ("api_url", Some("https://bank.example.test")),
+        ("account_ids", part("/accounts/")),
+        ("version", part("/open-banking/")),
+    ];
+    for (key, value) in settings {
+        if let (true, Some(value)) = (config[key].is_null(), value) {
             config[key] = Value::from(value);
         }
     }

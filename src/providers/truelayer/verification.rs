@@ -29,6 +29,8 @@ const MAX_KEY_AGE: SignedDuration = SignedDuration::from_hours(24);
 const FRESH_KEY_AGE: SignedDuration = SignedDuration::from_mins(5);
 /// How far TrueLayer's clock may be ahead.
 const MAX_AHEAD_SECONDS: i64 = 300;
+/// How much is shown of a key's id that nobody proved.
+const MAX_SHOWN_CHARS: usize = 64;
 const MAX_SIGNED_HEADERS: usize = 16;
 
 /// The JOSE header. It says what is signed, and that is believed once the signature holds.
@@ -73,7 +75,8 @@ pub(super) fn verify(
         Found::Asked(request) => return Ok(Verdict::NeedsKey(request)),
         Found::Nothing => None,
     };
-    let key = key.ok_or_else(|| VerifyError::NoKey(header.kid.clone()))?;
+    let key =
+        key.ok_or_else(|| VerifyError::NoKey(header.kid.chars().take(MAX_SHOWN_CHARS).collect()))?;
     signed(request, endpoint, &token, &signed_headers, (&header.kid, &key)).map(Verdict::Verified)
 }
 
