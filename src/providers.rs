@@ -27,11 +27,14 @@ pub mod dynamics;
 pub mod freshbooks;
 pub mod hubspot;
 pub mod monday;
+pub mod open_banking_standards;
 pub mod pipedrive;
+pub mod plaid;
 pub mod quickbooks;
 pub mod salesforce;
 pub mod square;
 pub mod stripe;
+pub mod truelayer;
 pub mod xero;
 pub mod zoho_books;
 pub mod zoho_crm;
@@ -49,11 +52,14 @@ pub const PROVIDERS: &[Provider] = &[
     freshbooks::PROVIDER,
     hubspot::PROVIDER,
     monday::PROVIDER,
+    open_banking_standards::PROVIDER,
     pipedrive::PROVIDER,
+    plaid::PROVIDER,
     quickbooks::PROVIDER,
     salesforce::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,
+    truelayer::PROVIDER,
     xero::PROVIDER,
     zoho_books::PROVIDER,
     zoho_crm::PROVIDER,
