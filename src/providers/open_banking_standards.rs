@@ -64,6 +64,7 @@ pub const PROVIDER: Provider = Provider {
     poll,
     replies: Replies { accepted: REPLY_ACCEPTED, unknown: REPLY_ACCEPTED, ..REPLIES },
     sample: sample::sample,
+    example: sample::sample_secrets,
 };
 
 /// What the UK standard asks for: 202 and nothing.

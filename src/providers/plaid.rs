@@ -57,6 +57,7 @@ pub const PROVIDER: Provider = Provider {
     poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: sample::sample_secrets,
 };
 
 const CLIENT_ID: &str = "client_id";

@@ -52,6 +52,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: sample::sample_secrets,
 };
 
 const CLIENT_ID: &str = "client_id";
