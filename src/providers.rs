@@ -18,6 +18,8 @@ pub mod payload;
 pub mod samples;
 
 pub mod adyen;
+pub mod gocardless;
+pub mod mollie;
 pub mod square;
 pub mod stripe;
 #[cfg(test)]
@@ -28,7 +30,8 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] = &[adyen::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] =
+    &[adyen::PROVIDER, gocardless::PROVIDER, mollie::PROVIDER, square::PROVIDER, stripe::PROVIDER];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
