@@ -22,6 +22,7 @@ pub mod gocardless;
 pub mod mollie;
 pub mod square;
 pub mod stripe;
+pub mod wise;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -30,8 +31,14 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, gocardless::PROVIDER, mollie::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] = &[
+    adyen::PROVIDER,
+    gocardless::PROVIDER,
+    mollie::PROVIDER,
+    square::PROVIDER,
+    stripe::PROVIDER,
+    wise::PROVIDER,
+];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
