@@ -23,6 +23,7 @@ pub mod mollie;
 pub mod square;
 pub mod stripe;
 pub mod wise;
+pub mod worldpay;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub const PROVIDERS: &[Provider] = &[
     square::PROVIDER,
     stripe::PROVIDER,
     wise::PROVIDER,
+    worldpay::PROVIDER,
 ];
 
 /// One provider: its facts and its functions.
