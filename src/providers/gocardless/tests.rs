@@ -217,6 +217,18 @@ fn an_answer_that_is_no_payment_is_tried_again() {
 }
 
 #[test]
+fn no_answer_panics() {
+    let fetch = only_fetch(batch(&event("EV1", "payments", "confirmed", r#""payment":"PM1""#)));
+    for end in 0..PAYMENT.len() {
+        assert!(step(&endpoint(), &fetch, &[(200, &PAYMENT[..end])]).is_err(), "{end}");
+    }
+    for value in ["1.5", "\"2500\"", "99999999999999999999", "null", "{}"] {
+        let answer = PAYMENT.replacen("2500", value, 1);
+        assert!(step(&endpoint(), &fetch, &[(200, &answer)]).is_err(), "{value}");
+    }
+}
+
+#[test]
 fn calls_carry_the_token_and_the_version() {
     let fetch = only_fetch(batch(&event("EV1", "payments", "confirmed", r#""payment":"PM1""#)));
     let mut sandbox = endpoint();

@@ -211,6 +211,23 @@ fn amounts_have_their_currencys_own_digits() {
 }
 
 #[test]
+fn no_answer_panics() {
+    for event in ["payment.charged_back", "order.shipping", "payment.partially_refunded"] {
+        let sample = testing::whole_sample(&PROVIDER, &endpoint(), event, 0);
+        let answer = &sample.answers[0];
+        let object = answer.path.strip_prefix("/v2/").expect("of the API");
+        let body = std::str::from_utf8(&answer.body).expect("text");
+        for end in 0..body.len() {
+            assert!(fetched(object, 200, &body[..end]).is_err(), "{event} {end}");
+        }
+        for value in ["\"1e9\"", "\"0.001\"", "99999999999999999999", "[]", "true"] {
+            let broken = body.replace("\"value\":\"", &format!("\"value\":{value},\"was\":\""));
+            assert!(fetched(object, 200, &broken).is_err(), "{event} {value}");
+        }
+    }
+}
+
+#[test]
 fn metadata_may_be_a_text_and_names_the_order() {
     assert_eq!(payment(r#","metadata":"order-7""#).references.order, "order-7");
     assert_eq!(payment(r#","metadata":{"order_id":7}"#).references.order, "7");

@@ -209,6 +209,17 @@ fn a_new_transfer_is_told_at_once() {
 }
 
 #[test]
+fn no_answer_panics() {
+    for end in 0..TRANSFER.len() {
+        assert!(state("processing", 1, (200, &TRANSFER[..end])).is_err(), "{end}");
+    }
+    for value in ["1e9", "-0.001", "null", "[]", "99999999999999999999", "\"x\""] {
+        let answer = TRANSFER.replace("120.5", value);
+        assert!(state("processing", 1, (200, &answer)).is_err(), "{value}");
+    }
+}
+
+#[test]
 fn no_id_leads_the_fetch_elsewhere() {
     let data = change("processing", 1).replace(":111", ":\"../profiles\"");
     assert!(translated("transfers#state-change", &data).is_err());

@@ -31,7 +31,12 @@ struct Data<'a> {
     #[serde(borrow)]
     occurred_at: Text<'a>,
     #[serde(borrow)]
+    transfer: Text<'a>,
+    #[serde(borrow)]
     transfer_id: Text<'a>,
+    amount: Decimal,
+    #[serde(borrow)]
+    currency: Text<'a>,
     #[serde(borrow)]
     failure_reason_code: Text<'a>,
     #[serde(borrow)]
@@ -233,7 +238,7 @@ pub(super) fn refund(source: &Source<'_>) -> Result<Draft, TranslateError> {
 pub(super) fn payout_failure(source: &Source<'_>) -> Result<Draft, TranslateError> {
     let data: Data<'_> = source.read("a Wise payout failure")?;
     let resource = data.resource.unwrap_or_default();
-    let id = payload::first(&[&data.transfer_id, &resource.id]);
+    let id = payload::first(&[&data.transfer_id, &data.transfer, &resource.id]);
     let event = source.event(&id, &data.occurred_at, &data.failure_reason_code)?;
     let status = PaymentStatus::Failed;
     let fact = PaymentFact {

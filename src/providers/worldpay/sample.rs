@@ -93,7 +93,7 @@ fn notification(endpoint: &Endpoint, order: &SampleOrder<'_>, meaning: Meaning) 
          \"http://dtd.worldpay.com/paymentService_v1.dtd\">\n",
     );
     let event_type = order.event_type;
-    write!(
+    writeln!(
         xml,
         "<paymentService version=\"1.4\" merchantCode=\"{}\"><notify>\
          <orderStatusEvent orderCode=\"order-{}\"><payment>\
@@ -103,7 +103,7 @@ fn notification(endpoint: &Endpoint, order: &SampleOrder<'_>, meaning: Meaning) 
          <date dayOfMonth=\"{:02}\" month=\"{:02}\" year=\"{}\"/></bookingDate>\
          <accountTx accountType=\"IN_PROCESS_CAPTURED\" batchId=\"1\">{}</accountTx></journal>\
          <shopperEmailAddress>{}</shopperEmailAddress>\
-         </orderStatusEvent></notify></paymentService>\n",
+         </orderStatusEvent></notify></paymentService>",
         escaped(code),
         escaped(order.seed),
         amount(total, false),
