@@ -25,7 +25,9 @@ pub mod url_token;
 pub mod adyen;
 pub mod dynamics;
 pub mod freshbooks;
+pub mod gocardless;
 pub mod hubspot;
+pub mod mollie;
 pub mod monday;
 pub mod open_banking_standards;
 pub mod pipedrive;
@@ -35,6 +37,8 @@ pub mod salesforce;
 pub mod square;
 pub mod stripe;
 pub mod truelayer;
+pub mod wise;
+pub mod worldpay;
 pub mod xero;
 pub mod zoho_books;
 pub mod zoho_crm;
@@ -50,7 +54,9 @@ pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
     dynamics::PROVIDER,
     freshbooks::PROVIDER,
+    gocardless::PROVIDER,
     hubspot::PROVIDER,
+    mollie::PROVIDER,
     monday::PROVIDER,
     open_banking_standards::PROVIDER,
     pipedrive::PROVIDER,
@@ -60,6 +66,8 @@ pub const PROVIDERS: &[Provider] = &[
     square::PROVIDER,
     stripe::PROVIDER,
     truelayer::PROVIDER,
+    wise::PROVIDER,
+    worldpay::PROVIDER,
     xero::PROVIDER,
     zoho_books::PROVIDER,
     zoho_crm::PROVIDER,
