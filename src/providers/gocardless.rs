@@ -24,7 +24,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::payload::{self, Scalars, Text};
 use super::{
     Answer, Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, Replies, Reply, SecretKey,
-    Step, TranslateError, Translation, Verdict, no_poll,
+    Step, TranslateError, Translation, Verdict, no_example, no_poll,
 };
 use facts::{EVENT_TYPES, EVENTS, Meaning};
 
@@ -57,6 +57,7 @@ pub const PROVIDER: Provider = Provider {
         methods: &[Method::POST],
     },
     sample: sample::sample,
+    example: no_example,
 };
 
 const NO_CONTENT: Reply = Reply { status: 204, content_type: "", body: "" };

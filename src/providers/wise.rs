@@ -62,6 +62,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: sample::sample_secrets,
 };
 
 /// A public key as PEM, in the place of Wise's own.

@@ -71,6 +71,7 @@ pub const PROVIDER: Provider = Provider {
         methods: &[Method::POST],
     },
     sample: sample::sample,
+    example: sample::sample_secrets,
 };
 
 const OK: Reply = Reply { status: 200, content_type: "text/plain; charset=utf-8", body: "[OK]" };
