@@ -18,6 +18,7 @@ pub mod payload;
 pub mod samples;
 
 pub mod adyen;
+pub mod paypal;
 pub mod square;
 pub mod stripe;
 #[cfg(test)]
@@ -28,7 +29,8 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] = &[adyen::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] =
+    &[adyen::PROVIDER, paypal::PROVIDER, square::PROVIDER, stripe::PROVIDER];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]

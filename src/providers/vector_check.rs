@@ -36,6 +36,9 @@ impl Stub {
                 && stub.split('?').next() == Some(path)
         });
         let one = self.left.remove(at.ok_or_else(|| format!("no stub for {method} {url}"))?);
+        if one["url"].as_str().is_some_and(|expected| expected != url) {
+            return Err(format!("asked {url}, not {}", one["url"]));
+        }
         let body = match one["response_text"].as_str() {
             Some(text) => text.to_owned(),
             None => one["response_json"].to_string(),
@@ -62,6 +65,7 @@ fn vectors() {
     let mut wrong = 0;
     for vector in &vectors {
         let mut stub = Stub { left: vector["stub_api"].as_array().cloned().unwrap_or_default() };
+        stub.left.extend(postback(vector));
         let outcome = run(provider, vector, &mut stub);
         let expect = vector["expect"].as_str().unwrap_or_default();
         let verdict = match (&outcome, expect) {
@@ -81,6 +85,20 @@ fn vectors() {
     }
     println!("{name}: {} vectors, {wrong} wrong", vectors.len());
     assert_eq!(wrong, 0);
+}
+
+/// What PayPal answers to an IPN that comes back.
+fn postback(vector: &Value) -> Option<Value> {
+    let postback = vector["ipn_postback"].as_object()?;
+    let url = postback["url"].as_str().unwrap_or_default();
+    Some(serde_json::json!({
+        "method": "POST",
+        "path": samples::path_of(url),
+        "url": url,
+        "status": postback["response_status"],
+        "response_text": postback["response_body"],
+        "expected_body_base64": postback["expected_body_base64"],
+    }))
 }
 
 fn run(provider: &'static Provider, vector: &Value, stub: &mut Stub) -> Result<Vec<Draft>, String> {
@@ -148,7 +166,14 @@ fn fetched(
         let fetching =
             Fetching { endpoint, fetch, received_at: now, now, cursor: "", answers: &answers };
         match (provider.fetch)(&fetching).map_err(|error| error.to_string())? {
-            Step::Call(call) => answers.push(stub.answer(call.method.as_str(), &call.url)?),
+            Step::Call(call) => {
+                let expected =
+                    stub.left.iter().find_map(|one| one["expected_body_base64"].as_str());
+                if expected.is_some_and(|body| body != BASE64.encode(&call.body)) {
+                    return Err(format!("another body than expected in {call:?}"));
+                }
+                answers.push(stub.answer(call.method.as_str(), &call.url)?);
+            }
             Step::Done { drafts, .. } => return Ok(drafts),
             Step::Denied => return Ok(Vec::new()),
             Step::Later(reason) => return Err(reason),
