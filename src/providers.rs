@@ -18,6 +18,7 @@ pub mod payload;
 pub mod samples;
 
 pub mod adyen;
+pub mod braintree;
 pub mod paypal;
 pub mod square;
 pub mod stripe;
@@ -30,7 +31,7 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, paypal::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+    &[adyen::PROVIDER, braintree::PROVIDER, paypal::PROVIDER, square::PROVIDER, stripe::PROVIDER];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]
