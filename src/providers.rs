@@ -18,6 +18,7 @@ pub mod payload;
 pub mod samples;
 
 pub mod adyen;
+pub mod authorize_net;
 pub mod braintree;
 pub mod paypal;
 pub mod square;
@@ -30,8 +31,14 @@ mod vector_check;
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
 /// All providers, by name.
-pub const PROVIDERS: &[Provider] =
-    &[adyen::PROVIDER, braintree::PROVIDER, paypal::PROVIDER, square::PROVIDER, stripe::PROVIDER];
+pub const PROVIDERS: &[Provider] = &[
+    adyen::PROVIDER,
+    authorize_net::PROVIDER,
+    braintree::PROVIDER,
+    paypal::PROVIDER,
+    square::PROVIDER,
+    stripe::PROVIDER,
+];
 
 /// One provider: its facts and its functions.
 #[derive(Clone, Copy)]

@@ -304,8 +304,8 @@ impl<'a> Event<'a> {
 
     fn references(&self, transaction: Option<Element<'a>>) -> References {
         let mut references = References::default();
-        let local = self.subject.children().map(|child| child.text("payment-id"));
-        let local = local.filter(|id| !id.is_empty()).next().unwrap_or_default();
+        let mut ids = self.subject.children().map(|child| child.text("payment-id"));
+        let local = ids.find(|id| !id.is_empty()).unwrap_or_default();
         keep(&mut references, "local_payment_id", local);
         keep(&mut references, "source_merchant_id", self.merchant);
         let Some(transaction) = transaction else { return references };
