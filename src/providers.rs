@@ -23,6 +23,8 @@ pub mod samples;
 pub mod url_token;
 
 pub mod adyen;
+pub mod authorize_net;
+pub mod braintree;
 pub mod dynamics;
 pub mod freshbooks;
 pub mod gocardless;
@@ -30,6 +32,7 @@ pub mod hubspot;
 pub mod mollie;
 pub mod monday;
 pub mod open_banking_standards;
+pub mod paypal;
 pub mod pipedrive;
 pub mod plaid;
 pub mod quickbooks;
@@ -52,6 +55,8 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 /// All providers, by name.
 pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
+    authorize_net::PROVIDER,
+    braintree::PROVIDER,
     dynamics::PROVIDER,
     freshbooks::PROVIDER,
     gocardless::PROVIDER,
@@ -59,6 +64,7 @@ pub const PROVIDERS: &[Provider] = &[
     mollie::PROVIDER,
     monday::PROVIDER,
     open_banking_standards::PROVIDER,
+    paypal::PROVIDER,
     pipedrive::PROVIDER,
     plaid::PROVIDER,
     quickbooks::PROVIDER,

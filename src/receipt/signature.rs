@@ -2,6 +2,7 @@
 //! shared tokens, compared in constant time, and timestamp tolerance. Only this module, with its children,
 //! can make a `Proof`.
 
+pub mod certificate;
 pub mod jws;
 pub mod public_key;
 
