@@ -21,6 +21,9 @@ const CREDENTIAL_HEADERS: &[&str] =
 /// configuration what carries the secret. Headers of HTTP itself stay readable.
 pub const ALL: &str = "*";
 
+/// In `Redaction::query`: the last segment of the path too, for providers whose URLs end in a secret.
+pub const LAST_SEGMENT: &str = "/";
+
 /// The headers that stay readable under `ALL`.
 const PLAIN_HEADERS: &[&str] =
     &["accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"];
@@ -232,8 +235,16 @@ fn digest_text(secret: &[u8]) -> String {
 }
 
 fn redact_query(path: &str, names: &[&str]) -> String {
-    let Some((before, query)) = path.split_once('?').filter(|_| !names.is_empty()) else {
-        return path.to_owned();
+    let (before, query) =
+        path.split_once('?').map_or((path, None), |(before, query)| (before, Some(query)));
+    let before = match before.rsplit_once('/') {
+        Some((rest, last)) if names.contains(&LAST_SEGMENT) => {
+            format!("{rest}/{}", digest_text(last.as_bytes()))
+        }
+        _ => before.to_owned(),
+    };
+    let Some(query) = query.filter(|_| !names.is_empty()) else {
+        return query.map_or(before.clone(), |query| format!("{before}?{query}"));
     };
     let parts: Vec<String> = query
         .split('&')
@@ -388,5 +399,8 @@ mod tests {
     fn p10_secrets_whose_names_are_configured_become_digests() {
         let all = redact_query("/a?%6B=1&x", &[ALL]);
         assert_eq!(all, format!("/a?%6B={}&{}", digest_text(b"1"), digest_text(b"x")));
+        let path = redact_query("/a/token", &[LAST_SEGMENT]);
+        assert_eq!(path, format!("/a/{}", digest_text(b"token")));
+        assert_eq!(redact_query("/a/b?c=1", &[]), "/a/b?c=1");
     }
 }

@@ -20,7 +20,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::{
     Endpoint, Keys, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation, Verdict,
-    no_poll,
+    no_example, no_poll,
 };
 
 /// Authorize.Net.
@@ -44,6 +44,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: no_example,
 };
 
 const SIGNATURE_KEY: &str = "signature_key";

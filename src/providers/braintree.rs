@@ -26,7 +26,7 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::payload;
 use super::{
     Challenge, Endpoint, Keys, Mistake, Provider, REPLIES, Replies, Sample, SecretKey,
-    TranslateError, Translation, Verdict, no_fetch, no_poll,
+    TranslateError, Translation, Verdict, no_example, no_fetch, no_poll,
 };
 
 /// Braintree.
@@ -50,6 +50,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: Replies { methods: &[Method::POST, Method::GET], ..REPLIES },
     sample: |endpoint, order| sample::sample(endpoint, order).map(Sample::from),
+    example: no_example,
 };
 
 const PUBLIC_KEY: &str = "public_key";

@@ -69,6 +69,7 @@ pub const PROVIDER: Provider = Provider {
     poll: no_poll,
     replies: REPLIES,
     sample: sample::sample,
+    example: sample::sample_secrets,
 };
 
 /// `webhook` or `ipn`; without it the content type tells.

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use crate::receipt::signature::{Digest, hmac, shared_token};
-use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
+use crate::receipt::{LAST_SEGMENT, Proof, Receipt, Redaction, Request, VerifyError};
 
 use super::{
     Endpoint, Keys, Mistake, Provider, Replies, Reply, SecretKey, TranslateError, Translation,
@@ -51,7 +51,7 @@ pub const PROVIDER: Provider = Provider {
     events: &EVENT_TYPES,
     redaction: Redaction {
         headers: &[],
-        query: &[TOKEN_PARAMETER],
+        query: &[TOKEN_PARAMETER, LAST_SEGMENT],
         body_members: &["cardNumber", "accountNumber", "iban"],
     },
     hosts: &[],
