@@ -9,6 +9,7 @@
 mod block;
 mod connect;
 mod log;
+mod more;
 mod positions;
 mod receipts;
 mod recent;
@@ -35,7 +36,9 @@ use super::{
     ReceiptQuery, Store, StoredReceipt, StoredSubscription, SubscriptionId, TokenRow,
 };
 
-use crate::model::{LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState};
+use crate::model::{
+    EndpointName, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState,
+};
 
 /// How much of the write-ahead log may wait for a checkpoint.
 const CHECKPOINT_BYTES: i64 = 4 << 20;
@@ -215,6 +218,22 @@ impl Store for SqliteStore {
 
     async fn unreadable_receipts(&self) -> Result<i64, Error> {
         receipts::unreadable_receipts(&self.readers).await
+    }
+
+    async fn waiting_receipts(
+        &self,
+        after: ReceiptNumber,
+        limit: usize,
+    ) -> Result<Vec<StoredReceipt>, Error> {
+        receipts::waiting(&self.readers, after, limit).await
+    }
+
+    async fn waiting_receipts_count(&self) -> Result<i64, Error> {
+        receipts::waiting_count(&self.readers).await
+    }
+
+    async fn value(&self, endpoint: &EndpointName, name: &str) -> Result<Option<String>, Error> {
+        more::value(&self.readers, endpoint, name).await
     }
 
     async fn create_subscription(

@@ -14,12 +14,12 @@ use rand::Rng;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use super::log;
 use super::recent::{Key, Recent};
 use super::statements::{self, End, Statement};
+use super::{log, more};
 use crate::model::{EventKey, ReceiptNumber, Sequence, SubjectId, SubjectState};
 use crate::store::append::{self, Incoming, Known, Touched};
-use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt};
+use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt, ReceiptState};
 
 /// How many subjects' states are kept in memory.
 const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(4_096).expect("more than none");
@@ -104,10 +104,12 @@ impl Writer {
     /// Commits a batch.
     pub async fn commit(&mut self, batch: Batch, now: Timestamp) -> Result<Committed, Error> {
         self.ready().await?;
-        let Batch { receipts: mut batch_receipts, positions: updates } = batch;
+        let Batch { receipts: mut batch_receipts, positions: updates, values } = batch;
+        let purged = self.purged(&batch_receipts).await?;
+        let more = more::parameter(&values, &purged);
         if batch_receipts.is_empty() {
-            if !updates.is_empty() {
-                self.run(statements::of_positions(updates)).await?;
+            if !updates.is_empty() || more.is_some() {
+                self.run(statements::of_positions(updates, more)).await?;
             }
             return Ok(Committed { receipts: Vec::new(), events: Vec::new(), head: self.head });
         }
@@ -127,7 +129,8 @@ impl Writer {
         };
         let committed_at_us = end.committed_at_us;
         let part = self.recent.next_part(appended.events.len(), self.head.sequence.0);
-        self.run(statements::of_batch(&appended, &batch_receipts, &part, end, updates)?).await?;
+        let rest = (updates, more);
+        self.run(statements::of_batch(&appended, &batch_receipts, &part, end, rest)?).await?;
 
         let events: Vec<(Key, i64)> =
             appended.events.iter().map(|event| (event.key.0, event.logged.sequence.0)).collect();
@@ -147,6 +150,22 @@ impl Writer {
         }
         let events = appended.events.into_iter().map(|event| event.logged).collect();
         Ok(Committed { receipts: appended.recorded, events, head: self.head })
+    }
+
+    /// The blocks of receipts that the batch denies, without what those said.
+    async fn purged(&mut self, receipts: &[NewReceipt]) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+        let denied: Vec<ReceiptNumber> = receipts
+            .iter()
+            .filter(|new| new.state == ReceiptState::Denied)
+            .filter_map(|new| new.retry_of)
+            .collect();
+        if denied.is_empty() {
+            return Ok(Vec::new());
+        }
+        match more::purged(&mut self.connection, &denied).await {
+            Err(Error::Engine(error)) => Err(self.failed(error).await),
+            purged => purged,
+        }
     }
 
     /// Runs one statement that is a transaction of its own, and gives its row.
