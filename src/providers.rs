@@ -22,8 +22,6 @@ pub mod square;
 pub mod stripe;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod vector_check;
 
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 
