@@ -1,7 +1,7 @@
 //! `tollgate serve`: the gateway. This is the composition root: here, and only here, the modules are
 //! wired together, and here the order of a clean stop is decided.
 
-mod monitoring;
+mod meters;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -171,7 +171,7 @@ impl Gateway {
         clock: Clock,
     ) -> anyhow::Result<Gateway> {
         // Metrics are registered as they are first recorded, so the recorder comes first.
-        let metrics = monitoring::recorder();
+        let metrics = meters::recorder();
         let head = store.head().await?;
         let tail = Arc::new(Tail::new(head.sequence));
         let endpoints = Endpoints::of(providers, config.endpoints.clone());
@@ -234,7 +234,7 @@ impl Gateway {
             metrics,
             refresh: Arc::new(move || {
                 let (delivery, ingest) = (delivery.clone(), ingest.clone());
-                Box::pin(async move { monitoring::refresh(&delivery, &ingest).await })
+                Box::pin(async move { meters::refresh(&delivery, &ingest).await })
             }),
             ingest: self.ingest.clone(),
             stopping: self.stopping.clone(),
@@ -242,7 +242,7 @@ impl Gateway {
         };
         let limits = limits(config, MAX_ADMIN_CONNECTIONS);
         let stopping = self.stopping.clone();
-        tokio::spawn(monitoring::tidy(admin.metrics.clone(), stopping.clone()));
+        tokio::spawn(meters::tidy(admin.metrics.clone(), stopping.clone()));
         self.servers.push(tokio::spawn(async move {
             http::serve(listener, admin.router(), limits, stopping).await;
             Ok(())

@@ -16,6 +16,7 @@ use crate::model::{
 };
 
 /// A draft with the keys by which the log knows it and its subject.
+#[derive(Clone)]
 pub struct Keyed {
     /// The event's key.
     pub key: EventKey,
@@ -26,6 +27,7 @@ pub struct Keyed {
 }
 
 /// The drafts of one receipt.
+#[derive(Clone)]
 pub struct Incoming {
     /// The receipt's number.
     pub number: ReceiptNumber,
@@ -42,7 +44,7 @@ pub struct Incoming {
 }
 
 /// What the log has already of what a batch brings.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Known {
     /// Events by their keys.
     pub claims: HashMap<EventKey, Sequence>,

@@ -11,11 +11,13 @@ mod connect;
 mod log;
 mod more;
 mod positions;
+mod reads;
 mod receipts;
 mod recent;
 mod statements;
 mod subscriptions;
 mod tokens;
+mod verdict;
 mod writer;
 
 use std::fs::File;
@@ -29,8 +31,7 @@ use serde::Serialize;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use self::recent::Recent;
-use self::writer::{Verdict, Writer};
+use self::{recent::Recent, verdict::Verdict, writer::Writer};
 use super::{
     AckRecord, Batch, ChainEntry, Codec, Committed, DeadLetterRow, Error, Head, LaneRow, Logged,
     ReceiptQuery, Store, StoredReceipt, StoredSubscription, SubscriptionId, TokenRow,

@@ -25,11 +25,10 @@ const BLOCK: &str = "
     SELECT first_sequence, last_sequence, block FROM event_blocks
     WHERE first_sequence <= ? ORDER BY first_sequence DESC LIMIT 1";
 const CHAIN: &str = "
-    SELECT e.first_sequence, e.last_sequence, e.block, s.salts
-    FROM event_blocks AS e LEFT JOIN salts AS s USING (first_sequence)
-    WHERE e.first_sequence >= coalesce(
+    SELECT first_sequence, last_sequence, block, salts FROM event_blocks
+    WHERE first_sequence >= coalesce(
         (SELECT max(first_sequence) FROM event_blocks WHERE first_sequence <= ?1), 0)
-    ORDER BY e.first_sequence LIMIT ?2";
+    ORDER BY first_sequence LIMIT ?2";
 const COMMITTED_AT: &str = "
     SELECT first_sequence, last_sequence, committed_at_us FROM event_blocks
     WHERE first_sequence <= ? ORDER BY first_sequence DESC LIMIT 1";
@@ -92,20 +91,14 @@ pub async fn chain(
     let mut rows =
         sqlx::query(CHAIN).bind(after.next().0).bind(sql_limit(max_events)).fetch(readers);
     while let Some(row) = rows.try_next().await? {
-        let salts: Option<Vec<u8>> = row.try_get(3)?;
+        let salts: &[u8] = row.try_get(3)?;
         for (at, event) in stored_events(&row)?.into_iter().enumerate() {
             if event.logged.sequence <= after {
                 continue;
             }
-            let salt = match &salts {
-                Some(salts) => salt_at(salts, at).ok_or_else(|| {
-                    Error::Damaged(format!(
-                        "the salt of event {} is missing",
-                        event.logged.sequence
-                    ))
-                })?,
-                None => None,
-            };
+            let salt = salt_at(salts, at).ok_or_else(|| {
+                Error::Damaged(format!("the salt of event {} is missing", event.logged.sequence))
+            })?;
             let StoredEvent { logged, commitment, hash } = event;
             entries.push(ChainEntry { logged, commitment, hash, salt });
             if entries.len() == max_events {

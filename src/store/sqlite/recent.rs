@@ -1,7 +1,7 @@
 //! The keys that came last: of events (what is claimed) and of subjects. Keys are digests, so each one
 //! written at once would dirty a page of its index of its own; here they wait in memory and go into the
 //! index in sorted runs, a few with each commit, so that neighbours share pages. A commit writes its
-//! events' keys down in one row beside its events (`recent_keys`), from which a start reads back what
+//! events' keys down in one row with its events (`event_blocks.keys`), from which a start reads back what
 //! the index does not have yet. In come keys with each commit; out go runs to be indexed. Nothing may be
 //! taken to be indexed before its commit.
 

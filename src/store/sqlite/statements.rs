@@ -18,10 +18,24 @@ use crate::model::{ReceiptNumber, Sequence, SubjectId};
 use crate::store::append::{Appended, NewEvent, Touched};
 use crate::store::{Error, NewReceipt, PositionUpdate, ReceiptState, Recorded};
 
+/// How subscriptions moved, and what few commits write besides.
+pub type Rest = (Vec<PositionUpdate>, Option<String>);
+
 /// A query with its parameters.
 pub type Statement<'a> = Query<'a, Sqlite, SqliteArguments>;
 
+/// Keys that are taken to be new. If the index has one of them, the statement fails with `is_known` and
+/// writes nothing.
+#[derive(Default)]
+pub struct Presumed {
+    /// Of events.
+    pub events: Vec<Key>,
+    /// Of subjects.
+    pub subjects: Vec<Key>,
+}
+
 /// The end of the log after a commit.
+#[derive(Clone, Copy)]
 pub struct End {
     /// The last receipt.
     pub receipt: ReceiptNumber,
@@ -33,6 +47,7 @@ pub struct End {
 pub const PREPARE: &str = "
 CREATE TEMP VIEW commits AS SELECT
     NULL AS last_sequence, NULL AS hash, NULL AS last_receipt, NULL AS committed_at_us,
+    NULL AS new_events, NULL AS new_subjects,
     NULL AS first_sequence, NULL AS events, NULL AS salts, NULL AS keys,
     NULL AS later, NULL AS subjects, NULL AS subject_states,
     NULL AS indexed, NULL AS claim_keys, NULL AS claims, NULL AS subject_keys, NULL AS subject_ids,
@@ -43,20 +58,22 @@ CREATE TEMP VIEW commits AS SELECT
 
 CREATE TEMP TRIGGER append INSTEAD OF INSERT ON commits WHEN NEW.last_receipt IS NOT NULL
 BEGIN
-    INSERT INTO event_blocks (first_sequence, last_sequence, committed_at_us, block)
-        SELECT NEW.first_sequence, NEW.last_sequence, NEW.committed_at_us, NEW.events
+    SELECT RAISE(ABORT, 'known') WHERE EXISTS
+        (SELECT 1 FROM json_each(NEW.new_events) AS new CROSS JOIN claims
+            WHERE claims.key = unhex(new.value))
+        OR EXISTS (SELECT 1 FROM json_each(NEW.new_subjects) AS new CROSS JOIN subject_keys
+            WHERE subject_keys.key = unhex(new.value));
+    INSERT INTO event_blocks
+        (first_sequence, last_sequence, committed_at_us, hash, salts, keys, block)
+        SELECT NEW.first_sequence, NEW.last_sequence, NEW.committed_at_us, NEW.hash, NEW.salts,
+            NEW.keys, NEW.events
         WHERE NEW.first_sequence IS NOT NULL;
-    INSERT INTO salts (first_sequence, salts)
-        SELECT NEW.first_sequence, NEW.salts WHERE NEW.first_sequence IS NOT NULL;
-    INSERT INTO recent_keys (first_sequence, keys)
-        SELECT NEW.first_sequence, NEW.keys WHERE NEW.first_sequence IS NOT NULL;
     INSERT INTO claims (key, sequence)
         SELECT substr(NEW.claim_keys, key * 16 + 1, 16), value FROM json_each(NEW.claims)
         WHERE true ON CONFLICT DO NOTHING;
     INSERT INTO subject_keys (key, id)
         SELECT substr(NEW.subject_keys, key * 16 + 1, 16), value FROM json_each(NEW.subject_ids)
         WHERE true ON CONFLICT DO NOTHING;
-    DELETE FROM recent_keys WHERE first_sequence <= NEW.indexed;
     INSERT INTO subjects (id, key, state)
         SELECT value ->> 0, unhex(value ->> 1),
             CAST(substr(NEW.subject_states, value ->> 2, value ->> 3) AS TEXT)
@@ -64,17 +81,15 @@ BEGIN
         ON CONFLICT (id) DO UPDATE SET state = excluded.state;
     INSERT INTO subject_events (subject, sequence)
         SELECT value ->> 0, value ->> 1 FROM json_each(NEW.later);
-    INSERT INTO receipt_blocks (first_receipt, last_receipt, block)
-        SELECT NEW.first_receipt, NEW.last_receipt, NEW.receipts
+    INSERT INTO receipt_blocks (first_receipt, last_receipt, last_sequence, block)
+        SELECT NEW.first_receipt, NEW.last_receipt, NEW.last_sequence, NEW.receipts
         WHERE NEW.first_receipt IS NOT NULL;
     INSERT INTO receipt_states (receipt, state, reason, sequences, duplicates)
         SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3, value ->> 4
         FROM json_each(NEW.receipt_states) WHERE true
         ON CONFLICT (receipt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
             sequences = excluded.sequences, duplicates = excluded.duplicates;
-    UPDATE log_head
-        SET sequence = NEW.last_sequence, hash = NEW.hash, receipt = NEW.last_receipt,
-            indexed = coalesce(NEW.indexed, indexed);
+    UPDATE log_base SET indexed = NEW.indexed WHERE NEW.indexed IS NOT NULL;
 END;
 
 -- A subscription that was deleted meanwhile leaves nothing.
@@ -128,12 +143,12 @@ BEGIN
 END;";
 
 const COMMIT: &str = "
-    INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us,
+    INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us, new_events, new_subjects,
         first_sequence, events, salts, keys, later, subjects, subject_states,
         indexed, claim_keys, claims, subject_keys, subject_ids, first_receipt, receipts, receipt_states,
         lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions,
         more)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const MOVE: &str = "
     INSERT INTO commits (lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters,
         acked, positions, more)
@@ -150,15 +165,30 @@ pub fn of_batch(
     batch_receipts: &[NewReceipt],
     part: &Part,
     end: End,
-    (updates, more): (Vec<PositionUpdate>, Option<String>),
+    presumed: &Presumed,
+    (updates, more): Rest,
 ) -> Result<Statement<'static>, Error> {
     let query = sqlx::query(COMMIT)
         .bind(appended.head.0.0)
         .bind(appended.head.1.to_vec())
         .bind(end.receipt.0)
-        .bind(end.committed_at_us);
+        .bind(end.committed_at_us)
+        .bind(hex_list(&presumed.events))
+        .bind(hex_list(&presumed.subjects));
     let query = bind_part(bind_events(query, appended)?, part);
     Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates).bind(more))
+}
+
+/// Whether a statement failed because a key that was presumed new is not.
+pub fn is_known(error: &sqlx::Error) -> bool {
+    /// SQLITE_CONSTRAINT_TRIGGER.
+    const RAISED: &str = "1811";
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == RAISED)
+}
+
+/// Keys for `json_each`; NULL for none.
+fn hex_list(keys: &[Key]) -> Option<String> {
+    (!keys.is_empty()).then(|| json(&keys.iter().map(hex::encode).collect::<Vec<_>>()))
 }
 
 fn bind_events<'a>(query: Statement<'a>, appended: &Appended) -> Result<Statement<'a>, Error> {

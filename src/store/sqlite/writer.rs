@@ -14,37 +14,21 @@ use rand::Rng;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
+use super::reads::{COMMITTED_AT, HEAD, LOOKUP, RECENT_EVENTS, RECENT_SUBJECTS};
 use super::recent::{Key, Recent};
-use super::statements::{self, End, Statement};
+use super::statements::{self, End, Presumed, Rest, Statement};
+use super::verdict::{self, Verdict};
 use super::{log, more};
 use crate::model::{EventKey, ReceiptNumber, Sequence, SubjectId, SubjectState};
 use crate::store::append::{self, Incoming, Known, Touched};
-use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt, ReceiptState};
+use crate::store::{
+    Batch, Codec, Committed, Error, Head, NewReceipt, PositionUpdate, ReceiptState,
+};
 
+/// Up to so many keys are taken to be new without a trip to look them up first: they nearly always are.
+const MAX_PRESUMED: usize = 16;
 /// How many subjects' states are kept in memory.
 const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(4_096).expect("more than none");
-
-/// Events and subjects by their keys, 16 bytes each, packed: events in ?1 (how many: ?2), subjects in ?3
-/// (how many: ?4). In ?5 the numbers of subjects whose keys are known.
-const LOOKUP: &str = "
-    WITH RECURSIVE
-        event(i) AS (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT i + 1 FROM event WHERE i + 1 < ?2),
-        subject(i) AS (SELECT 0 WHERE ?4 > 0 UNION ALL SELECT i + 1 FROM subject WHERE i + 1 < ?4)
-    SELECT 0, i, sequence, NULL FROM event CROSS JOIN claims
-    WHERE key = substr(?1, i * 16 + 1, 16)
-    UNION ALL
-    SELECT 1, i, subjects.id, state
-    FROM subject CROSS JOIN subject_keys CROSS JOIN subjects
-    WHERE subject_keys.key = substr(?3, i * 16 + 1, 16) AND subjects.id = subject_keys.id
-    UNION ALL
-    SELECT 2, json_each.key, subjects.id, state
-    FROM json_each(?5) CROSS JOIN subjects WHERE subjects.id = value";
-
-const HEAD: &str = "SELECT sequence, hash, first, receipt, indexed FROM log_head";
-const RECENT_EVENTS: &str = "SELECT first_sequence, keys FROM recent_keys";
-const RECENT_SUBJECTS: &str = "SELECT id, key FROM subjects WHERE id > ?";
-const COMMITTED_AT: &str =
-    "SELECT committed_at_us FROM event_blocks ORDER BY first_sequence DESC LIMIT 1";
 
 /// The writing connection and what it remembers.
 pub struct Writer {
@@ -54,9 +38,21 @@ pub struct Writer {
     committed_at_us: i64,
     subjects: LruCache<[u8; 16], (SubjectId, SubjectState)>,
     recent: Arc<Recent>,
+    /// Whether keys that are not in memory are taken to be new: until one is not, and again once all were.
+    presume: bool,
     /// Whether a call was dropped before it knew what became of its statements.
     in_doubt: bool,
     stopped: bool,
+}
+
+/// What is in memory of a batch's keys.
+#[derive(Default)]
+struct AtHand {
+    known: Known,
+    /// Subjects whose number is known and whose state is not.
+    recent: Vec<(Key, i64)>,
+    /// Of which nothing is.
+    missing: Presumed,
 }
 
 impl Writer {
@@ -74,6 +70,7 @@ impl Writer {
             committed_at_us: 0,
             subjects: LruCache::new(CACHED_SUBJECTS),
             recent: Arc::default(),
+            presume: true,
             in_doubt: false,
             stopped: false,
         };
@@ -118,20 +115,50 @@ impl Writer {
             committed_at_us: self.committed_at_us.max(now.as_microsecond()),
         };
         let incoming = number(&mut batch_receipts, &mut end.receipt);
-        let known = self.known(&incoming).await?;
+        let at_hand = self.at_hand(&incoming);
+        if self.presumes_new(&at_hand, &updates) {
+            let rest = (updates.clone(), more.clone());
+            let part = (incoming.clone(), at_hand.known.clone(), rest);
+            if let Some(committed) =
+                self.write(part, &at_hand.missing, &batch_receipts, end).await?
+            {
+                return Ok(committed);
+            }
+        }
+        let known = self.look_up(at_hand).await?;
+        let all = (incoming, known, (updates, more));
+        let written = self.write(all, &Presumed::default(), &batch_receipts, end).await?;
+        written.ok_or_else(|| Error::Damaged("a key is in the index and was not found".to_owned()))
+    }
+
+    /// Whether a batch is written without a trip to look its keys up: small batches are waited for, and
+    /// their keys are nearly always new.
+    fn presumes_new(&self, at_hand: &AtHand, updates: &[PositionUpdate]) -> bool {
+        let missing = at_hand.missing.events.len() + at_hand.missing.subjects.len();
+        self.presume
+            && at_hand.recent.is_empty()
+            && (1..=MAX_PRESUMED).contains(&missing)
+            && updates.len() <= MAX_PRESUMED
+    }
+
+    /// Appends to the log and writes it; `None`, with nothing written, if a key that was presumed new is
+    /// in the index.
+    async fn write(
+        &mut self,
+        (incoming, known, rest): (Vec<Incoming>, Known, Rest),
+        presumed: &Presumed,
+        batch_receipts: &[NewReceipt],
+        end: End,
+    ) -> Result<Option<Committed>, Error> {
         let appended =
             append::append(self.head, self.codec, incoming, known, || rand::rng().random());
-        let head = Head {
-            sequence: appended.head.0,
-            hash: appended.head.1,
-            receipt: end.receipt,
-            first: self.head.first,
-        };
-        let committed_at_us = end.committed_at_us;
         let part = self.recent.next_part(appended.events.len(), self.head.sequence.0);
-        let rest = (updates, more);
-        self.run(statements::of_batch(&appended, &batch_receipts, &part, end, rest)?).await?;
-
+        let statement =
+            statements::of_batch(&appended, batch_receipts, &part, end, presumed, rest)?;
+        if !self.run_unless_known(statement).await? {
+            self.presume = false;
+            return Ok(None);
+        }
         let events: Vec<(Key, i64)> =
             appended.events.iter().map(|event| (event.key.0, event.logged.sequence.0)).collect();
         let is_new = |touched: &Touched| touched.id.0 > self.head.sequence.0;
@@ -143,13 +170,18 @@ impl Writer {
             .collect();
         self.recent.committed(&part, &events, &subjects);
 
-        self.head = head;
-        self.committed_at_us = committed_at_us;
+        self.head = Head {
+            sequence: appended.head.0,
+            hash: appended.head.1,
+            receipt: end.receipt,
+            first: self.head.first,
+        };
+        self.committed_at_us = end.committed_at_us;
         for (key, Touched { id, state, .. }) in appended.subjects {
             self.subjects.put(key, (id, state));
         }
         let events = appended.events.into_iter().map(|event| event.logged).collect();
-        Ok(Committed { receipts: appended.recorded, events, head: self.head })
+        Ok(Some(Committed { receipts: appended.recorded, events, head: self.head }))
     }
 
     /// The blocks of receipts that the batch denies, without what those said.
@@ -184,6 +216,11 @@ impl Writer {
 
     /// Runs what is one transaction, be it one statement or some from BEGIN to COMMIT.
     pub async fn run(&mut self, query: Statement<'_>) -> Result<(), Error> {
+        self.run_unless_known(query).await.map(drop)
+    }
+
+    /// As `run`; false, with nothing written, if a key that was presumed new is in the index.
+    async fn run_unless_known(&mut self, query: Statement<'_>) -> Result<bool, Error> {
         self.ready().await?;
         self.in_doubt = true;
         let started = Instant::now();
@@ -193,40 +230,49 @@ impl Writer {
         match written {
             Ok(_) => {
                 self.in_doubt = false;
-                Ok(())
+                Ok(true)
+            }
+            // The one statement is undone, and with it its transaction.
+            Err(error) if statements::is_known(&error) => {
+                self.in_doubt = false;
+                Ok(false)
             }
             Err(error) => Err(self.failed(error).await),
         }
     }
 
-    /// What the log has of a batch. Nobody else writes, so it stays true until the commit. Subjects leave
-    /// the cache until then: what is dropped with a failed commit is read again.
-    async fn known(&mut self, incoming: &[Incoming]) -> Result<Known, Error> {
+    /// What is in memory of a batch. Subjects leave the cache until the commit: what is dropped with a
+    /// failed one is read again.
+    fn at_hand(&mut self, incoming: &[Incoming]) -> AtHand {
         let drafts = || incoming.iter().flat_map(|receipt| &receipt.drafts);
-        let mut known = Known::default();
-        let mut missing = Vec::new();
-        let mut recent = Vec::new();
+        let mut at_hand = AtHand::default();
         let wanted: HashSet<Key> = drafts().map(|keyed| keyed.subject).collect();
         for subject in wanted {
             match (self.subjects.pop(&subject), self.recent.subject(&subject)) {
-                (Some(found), _) => drop(known.subjects.insert(subject, found)),
-                (None, Some(id)) => recent.push((subject, id)),
-                (None, None) => missing.push(subject),
+                (Some(found), _) => drop(at_hand.known.subjects.insert(subject, found)),
+                (None, Some(id)) => at_hand.recent.push((subject, id)),
+                (None, None) => at_hand.missing.subjects.push(subject),
             }
         }
-        let mut keys: Vec<EventKey> = Vec::new();
         for key in drafts().map(|keyed| keyed.key) {
             match self.recent.event(&key.0) {
-                Some(sequence) => drop(known.claims.insert(key, Sequence(sequence))),
-                None => keys.push(key),
+                Some(sequence) => drop(at_hand.known.claims.insert(key, Sequence(sequence))),
+                None => at_hand.missing.events.push(key.0),
             }
         }
+        at_hand
+    }
+
+    /// Adds what the index has. Nobody else writes, so it stays true until the commit.
+    async fn look_up(&mut self, at_hand: AtHand) -> Result<Known, Error> {
+        let AtHand { mut known, recent, missing: Presumed { events: keys, subjects: missing } } =
+            at_hand;
         if keys.is_empty() && missing.is_empty() && recent.is_empty() {
             return Ok(known);
         }
         let ids: Vec<i64> = recent.iter().map(|(_, id)| *id).collect();
         let query = sqlx::query(LOOKUP)
-            .bind(keys.iter().flat_map(|key| key.0).collect::<Vec<u8>>())
+            .bind(keys.concat())
             .bind(super::sql_limit(keys.len()))
             .bind(missing.concat())
             .bind(super::sql_limit(missing.len()))
@@ -235,6 +281,7 @@ impl Writer {
             Ok(rows) => rows,
             Err(error) => return Err(self.failed(error).await),
         };
+        self.presume = rows.len() == recent.len();
         for row in rows {
             let at = usize::try_from(row.try_get::<i64, _>(1)?).unwrap_or(usize::MAX);
             let number: i64 = row.try_get(2)?;
@@ -242,7 +289,7 @@ impl Writer {
             let subject = match kind {
                 0 => {
                     let key = keys.get(at).copied();
-                    known.claims.extend(key.map(|key| (key, Sequence(number))));
+                    known.claims.extend(key.map(|key| (EventKey(key), Sequence(number))));
                     None
                 }
                 1 => missing.get(at).copied(),
@@ -273,7 +320,8 @@ impl Writer {
     /// The keys that the index does not have.
     async fn read_recent(&mut self, indexed: i64) -> Result<(), Error> {
         let mut events = HashMap::new();
-        for row in sqlx::query(RECENT_EVENTS).fetch_all(&mut self.connection).await? {
+        let rows = sqlx::query(RECENT_EVENTS).bind(indexed);
+        for row in rows.fetch_all(&mut self.connection).await? {
             let first: i64 = row.try_get(0)?;
             let keys: &[u8] = row.try_get(1)?;
             let (keys, rest) = keys.as_chunks::<16>();
@@ -327,43 +375,10 @@ impl Writer {
         match sqlx::query("ROLLBACK").execute(&mut self.connection).await {
             Ok(_) => Ok(()),
             // SQLite has rolled back by itself, or the transaction had not begun.
-            Err(error) if code(&error) == Some(SQLITE_ERROR) => Ok(()),
+            Err(error) if verdict::is_plain(&error) => Ok(()),
             Err(error) => Err(Error::Engine(error)),
         }
     }
-}
-
-/// What an error means for the writer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// The disk is full; nothing happened.
-    Full,
-    /// The statement failed and the connection is sound.
-    GoOn,
-    /// What the disk holds is not known any more.
-    Stop,
-}
-
-const SQLITE_ERROR: i32 = 1;
-const SQLITE_FULL: i32 = 13;
-/// BUSY, LOCKED, NOMEM, INTERRUPT, TOOBIG, CONSTRAINT, MISMATCH: refused before anything was written.
-const HARMLESS: [i32; 8] = [SQLITE_ERROR, 5, 6, 7, 9, 18, 19, 20];
-
-impl Verdict {
-    /// By SQLite's result code; whatever is not known to be harmless stops the writer.
-    pub fn of(error: &sqlx::Error) -> Verdict {
-        match code(error) {
-            Some(SQLITE_FULL) => Verdict::Full,
-            Some(code) if HARMLESS.contains(&code) => Verdict::GoOn,
-            Some(_) | None => Verdict::Stop,
-        }
-    }
-}
-
-/// SQLite's primary result code.
-fn code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
 }
 
 /// Gives each receipt its number and takes its drafts.

@@ -38,7 +38,7 @@ async fn events_keep_their_order_and_positions_in_time_stay_monotone() {
     let path = gateway.store_path();
     let mut store = SqliteConnection::connect(path.to_str().expect("a path")).await.expect("open");
     let ahead = "UPDATE event_blocks SET committed_at_us = committed_at_us + 3600000000
-                 WHERE last_sequence = (SELECT sequence FROM log_head)";
+                 WHERE last_sequence = (SELECT max(last_sequence) FROM event_blocks)";
     sqlx::query(ahead).execute(&mut store).await.expect("changed");
     store.close().await.expect("closed");
     let gateway = gateway.restart().await;

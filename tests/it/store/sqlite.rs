@@ -161,7 +161,7 @@ async fn p9_a_changed_personal_field_is_told_from_other_changes() {
 
 #[tokio::test]
 async fn p9_an_erased_salt_leaves_the_chain_whole() {
-    let erase = "UPDATE salts SET salts = zeroblob(length(salts)) WHERE first_sequence = 4";
+    let erase = "UPDATE event_blocks SET salts = zeroblob(length(salts)) WHERE first_sequence = 4";
     let (_directory, store) = changed(erase, &[]).await;
     let entries = store.chain(Sequence(0), 10).await.expect("reads");
     let erased: Vec<bool> = entries.iter().map(|entry| entry.salt.is_none()).collect();
@@ -232,4 +232,30 @@ async fn checkpoints_move_the_log_into_the_database_beside_commits() {
     let store = open(&path).await;
     assert_eq!(store.head().await.expect("a head").sequence.0 as usize, number + 1);
     verify(&store).await.expect("holds");
+}
+
+/// Past the first run of the index, keys are no longer in memory, and a small batch takes its keys to be
+/// new without asking for them: what is known must still be found.
+#[tokio::test]
+async fn p2_what_left_the_memory_for_the_index_is_still_known() {
+    const EVENTS: usize = 66_000;
+    let (_directory, path) = place();
+    let store = open(&path).await;
+    for first in (0..EVENTS).step_by(1_000) {
+        store
+            .commit(batch_of((first..first + 1_000).map(single).collect()))
+            .await
+            .expect("commits");
+    }
+    for (number, draft) in [
+        (1, single(0)),
+        // A new event of an old payment.
+        (EVENTS as i64 + 1, draft("later", "pi_7", PaymentStatus::Failed, 0)),
+        (EVENTS as i64 + 2, single(EVENTS)),
+    ] {
+        let committed = store.commit(batch_of(vec![draft])).await.expect("commits");
+        assert_eq!(committed.receipts[0].sequences, [Sequence(number)]);
+    }
+    let (subject, state) = store.subject(&payment("pi_7")).await.expect("reads").expect("known");
+    assert_eq!((subject.0, state.event_count()), (8, 2), "it is the same payment");
 }

@@ -4,49 +4,44 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- The end of the log: one row.
-CREATE TABLE log_head (
+-- What is before the first block, and how far the index is: one row. The end of the log is that of its last
+-- blocks, so that a commit has no row of its own to change.
+CREATE TABLE log_base (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     sequence INTEGER NOT NULL,
     hash     BLOB NOT NULL,
     receipt  INTEGER NOT NULL,
-    first    INTEGER NOT NULL,
     -- The keys of all events and subjects up to here are in `claims` and `subject_keys`.
     indexed  INTEGER NOT NULL
 );
-INSERT INTO log_head (id, sequence, hash, receipt, first, indexed)
-VALUES (1, 0, zeroblob(32), 0, 1, 0);
+INSERT INTO log_base (id, sequence, hash, receipt, indexed) VALUES (1, 0, zeroblob(32), 0, 0);
 
--- The events of one commit each, framed in `block`.
+-- The events of one commit each, framed in `block`. One row a commit, since each row dirties a page.
 CREATE TABLE event_blocks (
     first_sequence  INTEGER PRIMARY KEY,
     last_sequence   INTEGER NOT NULL,
     committed_at_us INTEGER NOT NULL,
+    -- The chain's value at the last.
+    hash            BLOB NOT NULL,
+    -- 16 bytes for each, apart from the block so that they can be erased (all zero: erased).
+    salts           BLOB NOT NULL,
+    -- The key of each, 16 bytes.
+    keys            BLOB NOT NULL,
     block           BLOB NOT NULL
 );
 
--- 16 bytes for each event of a block, apart so that they can be erased (all zero: erased).
-CREATE TABLE salts (
-    first_sequence INTEGER PRIMARY KEY,
-    salts          BLOB NOT NULL
-);
-
--- The keys of all events ever stored, but those in `recent_keys`.
+-- The keys of all events ever stored, but those above `log_base.indexed`.
 CREATE TABLE claims (
     key      BLOB PRIMARY KEY,
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- The keys of the events of one commit, 16 bytes each, until they are in `claims`.
-CREATE TABLE recent_keys (
-    first_sequence INTEGER PRIMARY KEY,
-    keys           BLOB NOT NULL
-);
-
 -- The receipts of one commit each, framed in `block`.
 CREATE TABLE receipt_blocks (
     first_receipt INTEGER PRIMARY KEY,
     last_receipt  INTEGER NOT NULL,
+    -- The log's last sequence after the commit, so that an end that was cut off shows.
+    last_sequence INTEGER NOT NULL,
     block         BLOB NOT NULL
 );
 
@@ -77,7 +72,7 @@ CREATE TABLE subjects (
     state TEXT NOT NULL
 );
 
--- The keys of subjects, but those whose id is above `log_head.indexed`.
+-- The keys of subjects, but those whose id is above `log_base.indexed`.
 CREATE TABLE subject_keys (
     key BLOB PRIMARY KEY,
     id  INTEGER NOT NULL

@@ -1,5 +1,5 @@
-//! The gateway's metrics: the one recorder of the process, and the gauges that are brought up to date when
-//! somebody asks. In come the parts that are measured; nothing of a receipt or an event goes out.
+//! The metrics of a running gateway: one recorder for the process, its buckets, the upkeep of what is
+//! recorded, and the gauges that are brought up to date when somebody asks.
 
 use std::sync::OnceLock;
 use std::time::Duration;
