@@ -100,7 +100,8 @@ impl Served {
             let stub_path = stub["path"].as_str().unwrap_or_default();
             let contained = stub["request_contains"].as_str();
             stub["method"].as_str().unwrap_or("GET") == asking.method
-                && stub_path.split('?').next() == Some(path)
+                // A setting for a whole URL leads to the root.
+                && (path == "/" || stub_path.split('?').next() == Some(path))
                 && contained.is_none_or(|part| text.contains(part))
         };
         let mut state = self.state.lock().expect("a lock");
