@@ -226,6 +226,9 @@ impl Ingest {
                 true => ReceiptState::Unreadable(Error::Unconfirmable.to_string()),
                 false => ReceiptState::Unconfirmed(String::new()),
             };
+            if !fetches.is_empty() {
+                registered.health.add_unconfirmed();
+            }
         }
         self.submit(new, Vec::new()).await?;
         if !fetches.is_empty() {

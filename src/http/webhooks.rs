@@ -209,26 +209,15 @@ async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {
         return answer;
     };
     let answer = match shim.receive(request, &registered).await {
-        Ok(Answer::Committed) => {
-            registered.meters.accepted.increment(1);
-            reply(registered.provider.replies.accepted)
-        }
-        Ok(Answer::Unknown) => {
-            let answer = reply(registered.provider.replies.unknown);
-            count(registered.endpoint.name.to_string(), answer.status());
-            answer
-        }
-        Ok(Answer::Challenge(challenge)) => {
-            let answer = answer_to(challenge);
-            count(registered.endpoint.name.to_string(), answer.status());
-            answer
-        }
-        Err(refusal) => {
-            let answer = refused(&refusal, &registered.provider.replies);
-            count(registered.endpoint.name.to_string(), answer.status());
-            answer
-        }
+        Ok(Answer::Committed) => reply(registered.provider.replies.accepted),
+        Ok(Answer::Unknown) => reply(registered.provider.replies.unknown),
+        Ok(Answer::Challenge(challenge)) => answer_to(challenge),
+        Err(refusal) => refused(&refusal, &registered.provider.replies),
     };
+    match answer.status() {
+        StatusCode::OK => registered.meters.accepted.increment(1),
+        status => count(registered.endpoint.name.to_string(), status),
+    }
     registered.meters.latency.record(started.elapsed());
     answer
 }

@@ -44,7 +44,7 @@ pub struct Registered {
 pub struct Meters {
     /// How long its requests took, answer included.
     pub latency: Histogram,
-    /// Requests that were accepted.
+    /// Requests that were answered 200.
     pub accepted: Counter,
     /// Receipts that were translated.
     pub translated: Counter,

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::Failure;
@@ -128,6 +129,7 @@ pub fn cursor_value(endpoint: &EndpointName, object: &str, value: String) -> End
     EndpointValue { endpoint: endpoint.clone(), name: format!("{CURSOR}{object}"), value }
 }
 
+/// Walks the members one after the other, so that they share answers, and commits what they give together.
 async fn run_all(
     ingest: &Ingest,
     clock: &Clock,
@@ -136,31 +138,32 @@ async fn run_all(
 ) {
     let cursor = cursor(ingest, endpoint, object).await;
     let mut memo = Memo::default();
+    let mut reached = Vec::with_capacity(members.len());
     for (ask, reply) in members {
-        let outcome = match &cursor {
-            Ok(cursor) => run_one(ingest, clock, ask, cursor, &mut memo).await,
-            Err(failure) => Outcome::Failed(failure.clone()),
+        let end = match &cursor {
+            Ok(cursor) => {
+                let of_ask = Walk {
+                    registered: &ask.registered,
+                    fetch: &ask.fetch,
+                    received_at: ask.receipt.received_at(),
+                    now: clock(),
+                    cursor,
+                };
+                walk(ingest, of_ask, &mut memo).await
+            }
+            Err(failure) => Err(failure.clone()),
         };
-        // Who asked may be gone: the store has it.
-        let _ = reply.send(outcome);
+        reached.push((ask, end, reply));
     }
+    let commits = reached.into_iter().map(|(ask, end, reply)| async move {
+        // Who asked may be gone: the store has it.
+        let _ = reply.send(committed(ingest, ask, end).await);
+    });
+    join_all(commits).await;
 }
 
-async fn run_one(
-    ingest: &Ingest,
-    clock: &Clock,
-    ask: Ask,
-    cursor: &str,
-    memo: &mut Memo,
-) -> Outcome {
-    let of_ask = Walk {
-        registered: &ask.registered,
-        fetch: &ask.fetch,
-        received_at: ask.receipt.received_at(),
-        now: clock(),
-        cursor,
-    };
-    let (drafts, cursor) = match walk(ingest, of_ask, memo).await {
+async fn committed(ingest: &Ingest, ask: Ask, end: Result<Reached, Failure>) -> Outcome {
+    let (drafts, cursor) = match end {
         Ok(Reached::Done { drafts, cursor, .. }) => (drafts, cursor),
         Ok(Reached::Denied) => return Outcome::Denied,
         Err(failure) => return Outcome::Failed(failure),

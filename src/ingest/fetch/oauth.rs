@@ -95,6 +95,17 @@ impl Tokens {
         });
     }
 
+    /// Waits until none is being got.
+    pub async fn settle(&self) {
+        let slots: Vec<_> = {
+            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.values().cloned().collect()
+        };
+        for slot in slots {
+            drop(slot.lock().await);
+        }
+    }
+
     fn slot(&self, registered: &Registered, oauth: &OAuth) -> Arc<AsyncMutex<Slot>> {
         let key = digest(&[
             registered.endpoint.name.as_str(),

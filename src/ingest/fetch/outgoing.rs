@@ -81,6 +81,11 @@ impl Outgoing {
         self.tokens.clear();
     }
 
+    /// Waits until no access token is being got.
+    pub async fn settle(&self) {
+        self.tokens.settle().await;
+    }
+
     /// Makes a call of a provider module.
     pub async fn call(
         &self,

@@ -291,6 +291,23 @@ impl Acme {
         events.into_iter().map(|event| event.provider_event_id).collect()
     }
 
+    /// As `events`, however many.
+    pub async fn all_events(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let list =
+                proto::ListEventsRequest { page_size: 1000, page_token, ..Default::default() };
+            let page = self.gateway.client().await.events().list_events(list).await;
+            let page = page.expect("a page").into_inner();
+            ids.extend(page.events.into_iter().map(|event| event.provider_event_id));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return ids;
+            }
+        }
+    }
+
     /// Has a receipt tried again.
     pub async fn retry(&self, name: &str) -> proto::Receipt {
         let retry = proto::RetryReceiptRequest { name: name.to_owned() };

@@ -41,6 +41,25 @@ async fn a_token_is_got_once_and_anew_when_it_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_needs_a_token_waits_for_the_same_one() {
+    let acme = Acme::start(&[("auth", "client")]).await;
+    let (held, release) = token("t1", None).held();
+    acme.api.set("/token", held);
+    let objects = ["p1", "p2", "p3", "p4", "p5"];
+    for object in objects {
+        let path = format!("/payments/{object}");
+        acme.api.set(&path, Answer::json(payment(object, "paid")));
+        acme.accept(&[object], "a").await;
+    }
+    acme.api.called("POST /token", 1).await;
+    release.send(true).expect("held");
+    for object in objects {
+        acme.api.called(&format!("GET /payments/{object}"), 1).await;
+    }
+    assert_eq!(acme.api.calls("POST /token").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_refresh_token_is_safe_before_its_access_token_is_used() {
     let log = Capture::start();
     let acme = Acme::start(&[("auth", "refresh")]).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate_client::proto::ReceiptState;
 
-use super::acme::{Acme, TOKEN, payment, request};
+use super::acme::{Acme, PATIENCE, TOKEN, payment, request};
 use super::api::Answer;
 
 const P1: &str = "/payments/p1";
@@ -60,6 +60,11 @@ async fn p8_what_keeps_failing_is_visible_with_its_reason_and_can_be_retried() {
         assert_eq!(receipt.events.len(), 1, "{reason}");
     }
     assert_eq!(acme.events().await.len(), 8);
+    let list = tollgate_client::proto::ListEndpointsRequest::default();
+    let endpoints = acme.gateway.client().await.admin().list_endpoints(list).await;
+    let health = endpoints.expect("listed").into_inner().endpoints.remove(0);
+    assert_eq!(health.last_fetch_failure, format!("{call}no answer in time"));
+    assert!(health.last_fetch_failed_at.is_some());
     assert!(acme.api.calls("GET /elsewhere").is_empty(), "a redirect was followed");
 }
 
@@ -125,6 +130,33 @@ async fn fetches_of_one_object_that_wait_share_their_answers() {
     events.sort();
     assert_eq!(events, ["p1:a", "p1:b", "p1:c", "p1:d", "p2:e"]);
     assert_eq!(acme.api.calls(GET_P1).len(), 2, "those that came meanwhile needed a new answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_more_receipts_than_memory_holds_are_taken_up_from_the_store() {
+    const WEBHOOKS: usize = 1100;
+    let acme = Acme::start(&[]).await;
+    let (held, release) = Answer::json(payment("p1", "paid")).held();
+    acme.api.set(P1, held);
+    let told: Vec<String> = (0..WEBHOOKS).map(|number| format!("t{number}")).collect();
+    let posts = told.iter().map(|told| acme.accept(&["p1"], told));
+    futures::future::join_all(posts).await;
+    release.send(true).expect("held");
+    let started = std::time::Instant::now();
+    while waiting(&acme).await > 0 {
+        assert!(started.elapsed() < PATIENCE, "{} wait", waiting(&acme).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let events: std::collections::BTreeSet<String> = acme.all_events().await.into_iter().collect();
+    assert_eq!(events.len(), WEBHOOKS);
+    let calls = acme.api.calls(GET_P1).len();
+    assert!(calls < 20, "{calls} calls for what few could tell");
+}
+
+async fn waiting(acme: &Acme) -> i64 {
+    let (_, metrics) = acme.gateway.admin_page("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("tollgate_fetching_receipts "));
+    line.and_then(|count| count.parse().ok()).expect("a gauge")
 }
 
 #[tokio::test(flavor = "multi_thread")]
