@@ -5,6 +5,7 @@
 //! in a mistake nor in its debug form.
 
 mod endpoints;
+mod fetch;
 mod mistake;
 mod reader;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 use reader::{Environment, Reader};
 
+pub use fetch::Fetch;
 pub use mistake::{Error, Mistake};
 
 /// What a variable's name begins with.
@@ -34,6 +36,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// The listener for people and monitoring.
     pub admin: Admin,
+    /// What providers' APIs are asked for.
+    pub fetch: Fetch,
     /// Who may call.
     pub auth: Auth,
     /// What is logged.
@@ -194,6 +198,7 @@ fn parse_for(
         store: read_store(&mut reader),
         grpc: read_grpc(&mut reader),
         admin: read_admin(&mut reader),
+        fetch: fetch::read(&mut reader),
         auth: Auth {
             mode: reader
                 .choice("auth.mode", &[("token", AuthMode::Token), ("none", AuthMode::None)]),
@@ -380,6 +385,7 @@ pub(crate) fn known_keys() -> Vec<&'static str> {
     read_store(&mut reader);
     read_grpc(&mut reader);
     read_admin(&mut reader);
+    fetch::read(&mut reader);
     read_log(&mut reader);
     reader.choice("auth.mode", &[("token", ())]);
     reader.known().to_vec()

@@ -47,8 +47,6 @@ pub mod zoho_books;
 pub mod zoho_crm;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod vector_check;
 
 pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, Step};
 

@@ -28,8 +28,8 @@ use crate::model::{
 use crate::receipt::Receipt;
 
 pub use rows::{
-    AckRecord, Attempt, DeadLetterRow, Held, LaneRow, Position, PositionUpdate, StoredSubscription,
-    SubscriptionId, TokenRow,
+    AckRecord, Attempt, DeadLetterRow, EndpointValue, Held, LaneRow, Position, PositionUpdate,
+    StoredSubscription, SubscriptionId, TokenRow,
 };
 pub use sqlite::{SqliteOptions, SqliteStore};
 
@@ -109,6 +109,8 @@ pub struct Batch {
     pub receipts: Vec<NewReceipt>,
     /// Where subscriptions stand.
     pub positions: Vec<PositionUpdate>,
+    /// What endpoints keep between fetches.
+    pub values: Vec<EndpointValue>,
 }
 
 /// A receipt to be stored, with the drafts that it gave.
@@ -141,7 +143,7 @@ pub enum ReceiptState {
     FetchFailed(String),
     /// As `Fetching`, and nothing proves it authentic until the API confirms it.
     Unconfirmed(String),
-    /// The API did not confirm it. What it said is purged.
+    /// The API did not confirm it. What it said is purged, in the commit that says so.
     Denied,
 }
 
@@ -262,6 +264,16 @@ pub trait Store: Send + Sync + 'static {
     async fn receipt(&self, number: ReceiptNumber) -> Result<Option<StoredReceipt>, Error>;
     /// How many receipts are not readable.
     async fn unreadable_receipts(&self) -> Result<i64, Error>;
+    /// Receipts after a number whose facts the provider's API is to be asked for, oldest first.
+    async fn waiting_receipts(
+        &self,
+        after: ReceiptNumber,
+        limit: usize,
+    ) -> Result<Vec<StoredReceipt>, Error>;
+    /// How many of them there are.
+    async fn waiting_receipts_count(&self) -> Result<i64, Error>;
+    /// What an endpoint keeps under this name.
+    async fn value(&self, endpoint: &EndpointName, name: &str) -> Result<Option<String>, Error>;
 
     /// Creates a subscription at a position.
     async fn create_subscription(

@@ -66,6 +66,30 @@ const TEMPLATE: &str = r#"# The configuration of a Tollgate gateway: `tollgate s
 # The names under which it may be called, without port.
 # allowed_hosts = ["localhost", "127.0.0.1", "[::1]"]
 
+[fetch]
+# Some webhooks only name what changed, and some must be confirmed: then the provider's API is asked.
+# Calls in flight, in all.
+# max_in_flight = 32
+# Calls a second, by endpoint.
+# max_per_second = 20
+# connect_timeout_seconds = 5
+# How long a call may take as a whole.
+# timeout_seconds = 30
+# 1024 to 67108864.
+# max_response_bytes = 8388608
+# After a failure it is tried again, the longer after the more often it failed.
+# min_backoff_ms = 1000
+# max_backoff_seconds = 3600
+# Then its receipt is shown as failed; `tollgate receipts retry` tries again.
+# max_attempts = 30
+# Receipts of one endpoint that wait to be confirmed; over it they are answered 503.
+# max_unconfirmed = 10000
+# max_unconfirmed_per_second = 50
+# What nothing confirmed for so long is denied, and what it said is purged.
+# unconfirmed_max_age_seconds = 86400
+# Endpoints that are polled are polled first within so long after the start.
+# first_poll_seconds = 10
+
 [auth]
 # "token", or "none" while every listener is on loopback.
 # mode = "token"

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::output;
 use crate::config::{self, Config};
+use crate::ingest::fetch::install_crypto;
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 use crate::receipt::Request;
 use sample_api::SampleApi;
@@ -114,6 +115,7 @@ pub struct Answer {
 impl Poster {
     /// Posts below this URL, without a proxy.
     pub fn new(base_url: &str) -> anyhow::Result<Poster> {
+        install_crypto();
         let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build();
         let client = client.context("could not make an HTTP client")?;
         Ok(Poster { client, base_url: base_url.trim_end_matches('/').to_owned() })

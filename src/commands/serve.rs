@@ -1,14 +1,16 @@
 //! `tollgate serve`: the gateway. This is the composition root: here, and only here, the modules are
 //! wired together, and here the order of a clean stop is decided.
 
+mod meters;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use jiff::Timestamp;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use jiff::{SignedDuration, Timestamp};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,20 +19,14 @@ use crate::config::{self, AuthMode, Config, LogFormat};
 use crate::delivery::{Clock, Delivery, Shared, Tail};
 use crate::grpc;
 use crate::http;
+use crate::ingest::fetch::{self, Fetcher};
 use crate::ingest::{self, Endpoints, Ingest};
+use crate::model::EndpointName;
+use crate::providers::{PROVIDERS, Provider};
 use crate::store::{SqliteStore, Store};
 
 /// How long subscriptions have to commit what was settled before the store is closed.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-/// How often recorded samples are folded into their buckets.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// The buckets of all histograms of seconds.
-const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0,
-];
-/// The buckets of the sizes of commits.
-const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// Run the gateway.
 ///
@@ -68,6 +64,7 @@ pub struct Gateway {
     stopping: CancellationToken,
     servers: Vec<JoinHandle<anyhow::Result<()>>>,
     writer: JoinHandle<()>,
+    fetcher: Fetcher,
     settle_within: Duration,
 }
 
@@ -162,14 +159,30 @@ impl Gateway {
         listeners: Listeners,
         clock: Clock,
     ) -> anyhow::Result<Gateway> {
+        Gateway::of_providers(PROVIDERS, store, config, listeners, clock).await
+    }
+
+    /// As `over`, with these providers.
+    pub async fn of_providers(
+        providers: &'static [Provider],
+        store: Arc<dyn Store>,
+        config: Config,
+        listeners: Listeners,
+        clock: Clock,
+    ) -> anyhow::Result<Gateway> {
         // Metrics are registered as they are first recorded, so the recorder comes first.
-        let metrics = recorder();
+        let metrics = meters::recorder();
         let head = store.head().await?;
         let tail = Arc::new(Tail::new(head.sequence));
-        let endpoints = Endpoints::new(config.endpoints.clone());
+        let endpoints = Endpoints::of(providers, config.endpoints.clone());
         let on_commit = tail.clone();
-        let (ingest, writer) =
-            ingest::start(store.clone(), endpoints, Box::new(move |events| on_commit.push(events)));
+        let (ingest, writer) = ingest::start(
+            store.clone(),
+            endpoints,
+            fetch_settings(&config.fetch),
+            Box::new(move |events| on_commit.push(events)),
+        );
+        let fetcher = fetch::start(ingest.clone(), clock.clone());
         let delivery = Delivery::start(Shared {
             store: store.clone(),
             ingest: ingest.clone(),
@@ -190,6 +203,7 @@ impl Gateway {
             stopping,
             servers: Vec::new(),
             writer,
+            fetcher,
             settle_within: SETTLE_WITHIN,
         };
         gateway.spawn_http(&config, listeners.http, clock.clone());
@@ -215,12 +229,12 @@ impl Gateway {
     }
 
     fn spawn_admin(&mut self, config: &Config, listener: TcpListener, metrics: PrometheusHandle) {
-        let delivery = self.delivery.clone();
+        let (delivery, ingest) = (self.delivery.clone(), self.ingest.clone());
         let admin = http::admin::Admin {
             metrics,
             refresh: Arc::new(move || {
-                let delivery = delivery.clone();
-                Box::pin(async move { refresh(&delivery).await })
+                let (delivery, ingest) = (delivery.clone(), ingest.clone());
+                Box::pin(async move { meters::refresh(&delivery, &ingest).await })
             }),
             ingest: self.ingest.clone(),
             stopping: self.stopping.clone(),
@@ -228,7 +242,7 @@ impl Gateway {
         };
         let limits = limits(config, MAX_ADMIN_CONNECTIONS);
         let stopping = self.stopping.clone();
-        tokio::spawn(tidy_metrics(admin.metrics.clone(), stopping.clone()));
+        tokio::spawn(meters::tidy(admin.metrics.clone(), stopping.clone()));
         self.servers.push(tokio::spawn(async move {
             http::serve(listener, admin.router(), limits, stopping).await;
             Ok(())
@@ -267,8 +281,13 @@ impl Gateway {
 
     /// Takes in endpoints and secrets of a configuration, and the tokens that the store has now.
     pub async fn reload(&self, config: Config) -> anyhow::Result<()> {
-        self.ingest.endpoints().replace(config.endpoints);
+        self.ingest.reload(config.endpoints);
         Ok(self.auth.reload().await?)
+    }
+
+    /// Polls an endpoint now, besides its schedule.
+    pub async fn poll(&self, endpoint: &EndpointName) -> anyhow::Result<()> {
+        Ok(self.fetcher.poll(endpoint).await?)
     }
 
     /// The credentials.
@@ -298,6 +317,7 @@ impl Gateway {
                 result = Err(error);
             }
         }
+        self.fetcher.stop().await;
         self.delivery.drain(self.settle_within).await;
         drop((self.delivery, self.ingest));
         // Streams that were cut may hold the writer's queue for a moment longer.
@@ -318,6 +338,23 @@ fn limits(config: &Config, max_connections: usize) -> http::Limits {
     }
 }
 
+fn fetch_settings(config: &config::Fetch) -> fetch::Settings {
+    fetch::Settings {
+        max_in_flight: config.max_in_flight,
+        max_per_second: config.max_per_second,
+        connect_timeout: config.connect_timeout,
+        timeout: config.timeout,
+        max_response_bytes: config.max_response_bytes,
+        min_backoff: config.min_backoff,
+        max_backoff: config.max_backoff,
+        max_attempts: config.max_attempts,
+        max_unconfirmed: config.max_unconfirmed,
+        max_unconfirmed_per_second: config.max_unconfirmed_per_second,
+        unconfirmed_max_age: config.unconfirmed_max_age.try_into().unwrap_or(SignedDuration::MAX),
+        first_poll: config.first_poll,
+    }
+}
+
 fn read_tls(tls: &config::Tls) -> anyhow::Result<grpc::Tls> {
     let read = |key: &str, path: &Path| {
         std::fs::read(path)
@@ -331,52 +368,6 @@ fn read_tls(tls: &config::Tls) -> anyhow::Result<grpc::Tls> {
             None => None,
         },
     })
-}
-
-/// The recorder is one for the process, however many gateways it runs.
-fn recorder() -> PrometheusHandle {
-    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-    let handle = RECORDER.get_or_init(|| {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), ITEMS)
-            })
-            .expect("the buckets are not empty")
-            .build_recorder();
-        let handle = recorder.handle();
-        // Only a second recorder could fail here, and this runs once.
-        let _ = metrics::set_global_recorder(recorder);
-        handle
-    });
-    handle.clone()
-}
-
-/// Folds recorded samples into their buckets: where nobody asks for the metrics they would pile up.
-async fn tidy_metrics(metrics: PrometheusHandle, stopping: CancellationToken) {
-    while stopping.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
-        metrics.run_upkeep();
-    }
-}
-
-/// Brings the gauges of subscriptions up to date.
-async fn refresh(delivery: &Delivery) {
-    let now = (delivery.shared().clock)();
-    for name in delivery.names("", crate::delivery::MAX_SUBSCRIPTIONS) {
-        let Ok(described) = delivery.describe(&name).await else { continue };
-        let snapshot = described.snapshot;
-        let set = |metric: &'static str, value: f64| {
-            metrics::gauge!(metric, "subscription" => name.clone()).set(value);
-        };
-        set("tollgate_subscription_position", snapshot.position.0 as f64);
-        set("tollgate_subscription_backlog_events", snapshot.backlog.events as f64);
-        set("tollgate_subscription_outstanding", snapshot.outstanding as f64);
-        set("tollgate_subscription_held_back", snapshot.held_back as f64);
-        set("tollgate_subscription_dead_letters", snapshot.dead_letters as f64);
-        let lag = snapshot.backlog.oldest_received_at;
-        let lag = lag.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
-        set("tollgate_subscription_lag_seconds", lag);
-    }
 }
 
 fn start_log(config: &Config) {

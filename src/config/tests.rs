@@ -147,6 +147,10 @@ fn all_mistakes_are_reported_with_file_line_key_and_reason() {
 fn each_refusal_says_what_to_do() {
     for (text, expected) in [
         (
+            "[fetch]\nmin_backoff_ms = 5000\nmax_backoff_seconds = 2",
+            "t.toml:2: fetch.min_backoff_ms: is longer than `fetch.max_backoff_seconds`",
+        ),
+        (
             "store.url = \"postgres://u:hunter2@h/d\"",
             "t.toml:1: store.url: this build has no PostgreSQL store; use `sqlite://PATH`",
         ),

@@ -123,6 +123,7 @@ fn token(row: &TokenRow) -> proto::Token {
 fn endpoint(registered: &Registered) -> proto::Endpoint {
     let health = &registered.health;
     let refusal = health.last_refusal();
+    let failure = health.last_fetch_failure();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     proto::Endpoint {
         name: registered.endpoint.name.to_string(),
@@ -133,5 +134,7 @@ fn endpoint(registered: &Registered) -> proto::Endpoint {
         last_accepted_at: health.last_accepted().map(convert::timestamp),
         last_refused_at: refusal.as_ref().map(|(at, _)| convert::timestamp(*at)),
         last_refusal: refusal.map(|(_, reason)| reason).unwrap_or_default(),
+        last_fetch_failed_at: failure.as_ref().map(|(at, _)| convert::timestamp(*at)),
+        last_fetch_failure: failure.map(|(_, reason)| reason).unwrap_or_default(),
     }
 }

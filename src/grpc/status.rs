@@ -83,6 +83,9 @@ pub fn from_ingest(error: ingest::Error) -> Status {
         ingest::Error::Stopped => {
             unavailable("STORE_STOPPED", "the store's writer is stopped; nothing was changed")
         }
+        error @ (ingest::Error::TooManyUnconfirmed | ingest::Error::Unconfirmable) => {
+            unavailable("NOT_CONFIRMED", error.to_string())
+        }
         ingest::Error::Busy => unavailable("STORE_BUSY", "the store is busy; nothing was changed"),
         ingest::Error::Failed(cause) => internal(&cause),
         ingest::Error::UnknownReceipt(number) => not_found("receipt", &number.to_string()),

@@ -18,16 +18,17 @@ use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 
 use super::path_and_query;
-use crate::ingest::{Error as IngestError, Ingest, Registered};
+use crate::ingest::fetch::keys::KeyError;
+use crate::ingest::{Clock, Error as IngestError, Ingest, Registered};
 use crate::model::EndpointName;
-use crate::providers::{Challenge, Keys, REPLIES, Replies, Reply, Verdict};
-use crate::receipt::{Receipt, Request};
+use crate::providers::{Challenge, REPLIES, Replies, Reply, Verdict};
+use crate::receipt::{Receipt, Request, VerifyError};
 
 /// When a provider is to try again after a passing failure, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
 
-/// The wall clock.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// How many keys one request may need.
+const MAX_KEYS: usize = 3;
 
 type Limiter = RateLimiter<EndpointName, DashMapStateStore<EndpointName>, DefaultClock>;
 
@@ -45,6 +46,8 @@ pub struct Shim {
 enum Answer {
     /// What its provider expects of a committed receipt.
     Committed,
+    /// What it expects where the provider event type is not translated.
+    Unknown,
     /// What it asked for.
     Challenge(Challenge),
 }
@@ -66,6 +69,8 @@ enum Refusal {
     TooMany,
     /// 401: not authentic.
     NotAuthentic,
+    /// 503: a key that tells whether it is authentic could not be fetched.
+    NoKey(String),
     /// 503: not committed; the provider will try again.
     NotCommitted(IngestError),
 }
@@ -92,10 +97,11 @@ impl Shim {
     async fn receive(
         &self,
         request: HttpRequest,
-        registered: &Registered,
+        registered: &Arc<Registered>,
     ) -> Result<Answer, Refusal> {
         let endpoint = &registered.endpoint;
-        if !registered.provider.replies.methods.contains(request.method()) {
+        let method = request.method();
+        if method == Method::HEAD || !registered.provider.replies.methods.contains(method) {
             return Err(Refusal::Method);
         }
         if let Some(limiter) = &self.limiter
@@ -105,35 +111,60 @@ impl Shim {
         }
         let request = self.read(request).await?;
         let now = (self.clock)();
-        let proof = match self.verify(&request, registered, now).await? {
-            Verdict::Verified(proof) | Verdict::NeedsConfirmation(proof) => proof,
+        let (proof, is_proved) = match self.verify(&request, registered, now).await? {
+            Verdict::Verified(proof) => (proof, true),
+            Verdict::NeedsConfirmation(proof) => (proof, false),
             Verdict::Challenge(challenge) => return Ok(Answer::Challenge(challenge)),
-            Verdict::NeedsKey(_) => return Err(Refusal::NotAuthentic),
+            Verdict::NeedsKey(wanted) => {
+                return Err(not_authentic(registered, now, &VerifyError::NoKey(wanted.id)));
+            }
         };
         let redaction = registered.provider.redaction;
         let receipt = Receipt::new(request, proof, endpoint.name.clone(), now, redaction);
-        let recorded =
-            self.ingest.receive(receipt, registered).await.map_err(Refusal::NotCommitted)?;
+        let received = match is_proved {
+            true => self.ingest.receive(receipt, registered).await,
+            false => self.ingest.receive_unconfirmed(receipt, registered).await,
+        };
+        let received = received.map_err(|error| match error {
+            IngestError::Unconfirmable => not_authentic(registered, now, &error),
+            error => Refusal::NotCommitted(error),
+        })?;
         registered.health.accept(now);
-        tracing::debug!(endpoint = %endpoint.name, receipt = %recorded.receipt, "committed");
-        Ok(Answer::Committed)
+        tracing::debug!(endpoint = %endpoint.name, receipt = ?received.receipt, "committed");
+        Ok(if received.is_unknown { Answer::Unknown } else { Answer::Committed })
     }
 
-    /// Has the provider verify a request, with the keys that it asks for.
+    /// Has the provider verify a request, with the keys at hand first and then with those that it asks for.
     async fn verify(
         &self,
         request: &Request,
-        registered: &Registered,
+        registered: &Arc<Registered>,
         now: Timestamp,
     ) -> Result<Verdict, Refusal> {
-        let endpoint = &registered.endpoint;
-        let verdict = (registered.provider.verify)(request, endpoint, &Keys::default(), now);
-        verdict.map_err(|error| {
-            let provider = registered.provider.name;
-            tracing::warn!(provider, endpoint = %endpoint.name, %error, "request refused");
-            registered.health.refuse(now, error.to_string());
-            Refusal::NotAuthentic
-        })
+        let (provider, endpoint) = (registered.provider, &registered.endpoint);
+        let mut needed = 0;
+        loop {
+            let verdict = {
+                let keys = registered.keys.at_hand(now);
+                (provider.verify)(request, endpoint, &keys, now)
+            };
+            let wanted = match verdict {
+                Ok(Verdict::NeedsKey(wanted)) if needed < MAX_KEYS => wanted,
+                Ok(verdict) => return Ok(verdict),
+                Err(error) => return Err(not_authentic(registered, now, &error)),
+            };
+            needed += 1;
+            match self.ingest.obtain_key(registered, &wanted, now).await {
+                Ok(()) => {}
+                Err(error @ KeyError::Absent(_)) => {
+                    return Err(not_authentic(registered, now, &error));
+                }
+                Err(KeyError::Failed(reason)) => {
+                    registered.health.fail_fetch(now, reason.clone());
+                    return Err(Refusal::NoKey(reason));
+                }
+            }
+        }
     }
 
     async fn read(&self, request: HttpRequest) -> Result<Request, Refusal> {
@@ -157,6 +188,18 @@ impl Shim {
     }
 }
 
+/// Notes why a request is refused.
+fn not_authentic(
+    registered: &Registered,
+    now: Timestamp,
+    error: &dyn std::error::Error,
+) -> Refusal {
+    let provider = registered.provider.name;
+    tracing::warn!(provider, endpoint = %registered.endpoint.name, %error, "request refused");
+    registered.health.refuse(now, error.to_string());
+    Refusal::NotAuthentic
+}
+
 async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {
     let started = Instant::now();
     let registered = shim.ingest.endpoints().by_path(request.uri().path());
@@ -166,21 +209,15 @@ async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {
         return answer;
     };
     let answer = match shim.receive(request, &registered).await {
-        Ok(Answer::Committed) => {
-            registered.meters.accepted.increment(1);
-            reply(registered.provider.replies.accepted)
-        }
-        Ok(Answer::Challenge(challenge)) => {
-            let answer = answer_to(challenge);
-            count(registered.endpoint.name.to_string(), answer.status());
-            answer
-        }
-        Err(refusal) => {
-            let answer = refused(&refusal, &registered.provider.replies);
-            count(registered.endpoint.name.to_string(), answer.status());
-            answer
-        }
+        Ok(Answer::Committed) => reply(registered.provider.replies.accepted),
+        Ok(Answer::Unknown) => reply(registered.provider.replies.unknown),
+        Ok(Answer::Challenge(challenge)) => answer_to(challenge),
+        Err(refusal) => refused(&refusal, &registered.provider.replies),
     };
+    match answer.status() {
+        StatusCode::OK => registered.meters.accepted.increment(1),
+        status => count(registered.endpoint.name.to_string(), status),
+    }
     registered.meters.latency.record(started.elapsed());
     answer
 }
@@ -221,6 +258,10 @@ fn refused(refusal: &Refusal, replies: &Replies) -> Response {
         Refusal::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
         Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
         Refusal::NotAuthentic => return reply(replies.refused),
+        Refusal::NoKey(reason) => {
+            tracing::warn!(reason, "answered 503: a key could not be fetched");
+            (StatusCode::SERVICE_UNAVAILABLE, "cannot be verified now; try again\n")
+        }
         Refusal::NotCommitted(error) => {
             tracing::warn!(%error, "answered 503");
             (StatusCode::SERVICE_UNAVAILABLE, "not stored; try again\n")

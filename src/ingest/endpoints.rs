@@ -9,13 +9,15 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use metrics::{Counter, Histogram, counter, histogram};
 
+use super::fetch::keys::KeyRing;
 use crate::model::EndpointName;
-use crate::providers::{Endpoint, Provider, find};
+use crate::providers::{Endpoint, PROVIDERS, Provider};
 
 /// The table of endpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Endpoints {
     table: Arc<ArcSwap<Table>>,
+    providers: &'static [Provider],
 }
 
 #[derive(Default)]
@@ -34,13 +36,15 @@ pub struct Registered {
     pub health: Arc<Health>,
     /// What is counted of it, with handles that are looked up once.
     pub meters: Meters,
+    /// The keys that its provider publishes.
+    pub keys: KeyRing,
 }
 
 /// The counters of one endpoint.
 pub struct Meters {
     /// How long its requests took, answer included.
     pub latency: Histogram,
-    /// Requests that were accepted.
+    /// Requests that were answered 200.
     pub accepted: Counter,
     /// Receipts that were translated.
     pub translated: Counter,
@@ -50,6 +54,16 @@ pub struct Meters {
     pub unknown: Counter,
     /// Receipts that could not be read.
     pub unreadable: Counter,
+    /// How long calls to its provider took.
+    pub fetch_seconds: Histogram,
+    /// Fetches that gave their facts.
+    pub fetch_done: Counter,
+    /// Fetches of what the provider does not know.
+    pub fetch_denied: Counter,
+    /// Fetches that are tried again.
+    pub fetch_retried: Counter,
+    /// Fetches that are given up.
+    pub fetch_failed: Counter,
 }
 
 /// What happened at an endpoint since the gateway started.
@@ -59,12 +73,19 @@ pub struct Health {
     refused: AtomicU64,
     last_accepted_us: AtomicI64,
     last_refusal: Mutex<Option<(Timestamp, String)>>,
+    last_fetch_failure: Mutex<Option<(Timestamp, String)>>,
+    unconfirmed: AtomicU64,
 }
 
 impl Endpoints {
     /// A table of these endpoints; those of an unknown provider are left out.
     pub fn new(endpoints: Vec<Endpoint>) -> Endpoints {
-        let table = Endpoints { table: Arc::default() };
+        Endpoints::of(PROVIDERS, endpoints)
+    }
+
+    /// As `new`, of these providers.
+    pub fn of(providers: &'static [Provider], endpoints: Vec<Endpoint>) -> Endpoints {
+        let table = Endpoints { table: Arc::default(), providers };
         table.replace(endpoints);
         table
     }
@@ -74,12 +95,16 @@ impl Endpoints {
         let before = self.table.load();
         let mut table = Table::default();
         for endpoint in endpoints {
-            let Some(provider) = find(endpoint.name.provider()) else { continue };
+            let name = endpoint.name.provider();
+            let Some(provider) = self.providers.iter().find(|one| one.name == name) else {
+                continue;
+            };
             let known = before.by_name.get(&endpoint.name);
             let health = known.map(|known| known.health.clone()).unwrap_or_default();
             let path = endpoint.path.clone();
             let meters = Meters::of(&endpoint.name);
-            let registered = Arc::new(Registered { endpoint, provider, health, meters });
+            let keys = KeyRing::default();
+            let registered = Arc::new(Registered { endpoint, provider, health, meters, keys });
             table.by_path.insert(path, registered.clone());
             table.by_name.insert(registered.endpoint.name.clone(), registered);
         }
@@ -108,6 +133,7 @@ impl Meters {
     fn of(endpoint: &EndpointName) -> Meters {
         let label = || endpoint.to_string();
         let receipts = |outcome: &'static str| counter!("tollgate_receipts_total", "endpoint" => label(), "outcome" => outcome);
+        let fetches = |outcome: &'static str| counter!("tollgate_fetches_total", "endpoint" => label(), "outcome" => outcome);
         Meters {
             latency: histogram!("tollgate_webhook_seconds", "endpoint" => label()),
             accepted: counter!("tollgate_webhooks_total", "endpoint" => label(), "status" => "200"),
@@ -115,6 +141,11 @@ impl Meters {
             fetching: receipts("fetching"),
             unknown: receipts("unknown"),
             unreadable: receipts("unreadable"),
+            fetch_seconds: histogram!("tollgate_fetch_seconds", "endpoint" => label()),
+            fetch_done: fetches("done"),
+            fetch_denied: fetches("denied"),
+            fetch_retried: fetches("retried"),
+            fetch_failed: fetches("failed"),
         }
     }
 }
@@ -130,6 +161,29 @@ impl Health {
     pub fn refuse(&self, at: Timestamp, reason: String) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, reason));
+    }
+
+    /// Notes that its provider's API could not be asked. The reason holds no secret.
+    pub fn fail_fetch(&self, at: Timestamp, reason: String) {
+        let mut last = self.last_fetch_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((at, reason));
+    }
+
+    /// When and why its provider's API could not be asked last.
+    pub fn last_fetch_failure(&self) -> Option<(Timestamp, String)> {
+        self.last_fetch_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a receipt that waits to be confirmed; how many waited before.
+    pub fn add_unconfirmed(&self) -> u64 {
+        self.unconfirmed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts one less.
+    pub fn remove_unconfirmed(&self) {
+        let one_less = |waiting: u64| waiting.checked_sub(1);
+        // None waits where a receipt was counted before the gateway started.
+        let _ = self.unconfirmed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
     }
 
     /// How many were authentic.

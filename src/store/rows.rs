@@ -1,10 +1,12 @@
 //! The plain rows that the store keeps beside the log: subscriptions and where they stand, lanes, dead
 //! letters, ack records, credentials. Data only: what they mean is decided by `delivery` and `grpc`.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Sequence, SubjectId};
+use crate::model::{EndpointName, Sequence, SubjectId};
 
 /// A subscription's number in the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -144,4 +146,21 @@ pub struct TokenRow {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// What an endpoint keeps between fetches: where a list goes on, a refresh token. It may be a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndpointValue {
+    /// Whose it is.
+    pub endpoint: EndpointName,
+    /// What it is kept under.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+impl fmt::Debug for EndpointValue {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} of {}", self.name, self.endpoint)
+    }
 }

@@ -9,12 +9,15 @@
 mod block;
 mod connect;
 mod log;
+mod more;
 mod positions;
+mod reads;
 mod receipts;
 mod recent;
 mod statements;
 mod subscriptions;
 mod tokens;
+mod verdict;
 mod writer;
 
 use std::fs::File;
@@ -28,14 +31,15 @@ use serde::Serialize;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use self::recent::Recent;
-use self::writer::{Verdict, Writer};
+use self::{recent::Recent, verdict::Verdict, writer::Writer};
 use super::{
     AckRecord, Batch, ChainEntry, Codec, Committed, DeadLetterRow, Error, Head, LaneRow, Logged,
     ReceiptQuery, Store, StoredReceipt, StoredSubscription, SubscriptionId, TokenRow,
 };
 
-use crate::model::{LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState};
+use crate::model::{
+    EndpointName, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState,
+};
 
 /// How much of the write-ahead log may wait for a checkpoint.
 const CHECKPOINT_BYTES: i64 = 4 << 20;
@@ -215,6 +219,22 @@ impl Store for SqliteStore {
 
     async fn unreadable_receipts(&self) -> Result<i64, Error> {
         receipts::unreadable_receipts(&self.readers).await
+    }
+
+    async fn waiting_receipts(
+        &self,
+        after: ReceiptNumber,
+        limit: usize,
+    ) -> Result<Vec<StoredReceipt>, Error> {
+        receipts::waiting(&self.readers, after, limit).await
+    }
+
+    async fn waiting_receipts_count(&self) -> Result<i64, Error> {
+        receipts::waiting_count(&self.readers).await
+    }
+
+    async fn value(&self, endpoint: &EndpointName, name: &str) -> Result<Option<String>, Error> {
+        more::value(&self.readers, endpoint, name).await
     }
 
     async fn create_subscription(

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tollgate::model::{LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState};
+use tollgate::model::{
+    EndpointName, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState,
+};
 use tollgate::store::{
     AckRecord, Batch, ChainEntry, Committed, DeadLetterRow, Error, Head, LaneRow, Logged,
     ReceiptQuery, SqliteStore, Store, StoredReceipt, StoredSubscription, SubscriptionId, TokenRow,
@@ -125,6 +127,22 @@ impl Store for FaultyStore {
 
     async fn unreadable_receipts(&self) -> Result<i64, Error> {
         self.inner.unreadable_receipts().await
+    }
+
+    async fn waiting_receipts(
+        &self,
+        after: ReceiptNumber,
+        limit: usize,
+    ) -> Result<Vec<StoredReceipt>, Error> {
+        self.inner.waiting_receipts(after, limit).await
+    }
+
+    async fn waiting_receipts_count(&self) -> Result<i64, Error> {
+        self.inner.waiting_receipts_count().await
+    }
+
+    async fn value(&self, endpoint: &EndpointName, name: &str) -> Result<Option<String>, Error> {
+        self.inner.value(endpoint, name).await
     }
 
     async fn create_subscription(

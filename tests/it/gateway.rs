@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tollgate::commands::serve::{Gateway, Listeners};
 use tollgate::config::Config;
 use tollgate::grpc::convert::CODEC;
-use tollgate::providers::{self, Endpoint, SampleOrder};
+use tollgate::ingest::fetch::install_crypto;
+use tollgate::providers::{self, Endpoint, PROVIDERS, Provider, SampleOrder};
 use tollgate::receipt::Request;
 use tollgate::receipt::signature::sign_hmac_sha256;
 use tollgate::store::{SqliteStore, Store};
@@ -30,6 +31,7 @@ pub struct TestGateway {
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
     directory: Arc<TempDir>,
+    providers: &'static [Provider],
     requests: reqwest::Client,
 }
 
@@ -91,9 +93,18 @@ impl TestGateway {
         config: Config,
         open: impl FnOnce(PathBuf) -> F,
     ) -> TestGateway {
+        TestGateway::of_providers(PROVIDERS, config, open).await
+    }
+
+    /// As `over_store`, with these providers.
+    pub async fn of_providers<F: Future<Output = Arc<dyn Store>>>(
+        providers: &'static [Provider],
+        config: Config,
+        open: impl FnOnce(PathBuf) -> F,
+    ) -> TestGateway {
         let directory = Arc::new(TempDir::new().expect("a temporary directory"));
         let store = open(directory.path().join("tollgate.db")).await;
-        TestGateway::over(store, directory, config, TestClock::default()).await
+        TestGateway::over(store, directory, config, TestClock::default(), providers).await
     }
 
     async fn over(
@@ -101,6 +112,7 @@ impl TestGateway {
         directory: Arc<TempDir>,
         mut config: Config,
         clock: TestClock,
+        providers: &'static [Provider],
     ) -> TestGateway {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         config.store.path = directory.path().join("tollgate.db");
@@ -110,10 +122,12 @@ impl TestGateway {
         let (http, grpc, admin) =
             (address(&listeners.http), address(&listeners.grpc), address(&listeners.admin));
         let time = clock.clone();
-        let gateway = Gateway::over(store, config.clone(), listeners, Arc::new(move || time.now()));
+        let clock_of = Arc::new(move || time.now());
+        let gateway = Gateway::of_providers(providers, store, config.clone(), listeners, clock_of);
         let gateway = Some(gateway.await.expect("the gateway starts"));
+        install_crypto();
         let requests = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        TestGateway { gateway, config, clock, http, grpc, admin, directory, requests }
+        TestGateway { gateway, config, clock, http, grpc, admin, directory, providers, requests }
     }
 
     /// Stops it cleanly and starts it again over the same store, on other ports.
@@ -121,7 +135,7 @@ impl TestGateway {
         self.stop().await;
         let store = Arc::new(open_store(&self.store_path()).await);
         let (directory, config) = (self.directory.clone(), self.config.clone());
-        TestGateway::over(store, directory, config, self.clock.clone()).await
+        TestGateway::over(store, directory, config, self.clock.clone(), self.providers).await
     }
 
     /// Stops it cleanly.

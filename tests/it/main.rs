@@ -4,6 +4,7 @@ mod commands;
 mod delivery;
 mod faults;
 mod faulty_store;
+mod fetch;
 mod flow;
 mod fuzz;
 mod gateway;

@@ -53,6 +53,7 @@ impl Site {
     pub fn new(extra: &str) -> Site {
         let directory = TempDir::new().expect("a temporary directory");
         let store = directory.path().join("tollgate.db");
+        tollgate::ingest::fetch::install_crypto();
         let requests = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
         Site {
             store,

@@ -89,6 +89,9 @@ conformance! {
         receipts_page_from_the_newest,
         open_receipts_are_listed_until_a_retry_translates_them,
         a_retry_appends_what_is_new_and_names_the_stored_receipt,
+        receipts_that_wait_are_listed_from_the_oldest,
+        p8_what_is_denied_is_purged_in_the_commit_that_says_so,
+        values_are_kept_with_the_commit,
     }
     positions {
         subscriptions_come_and_go,

@@ -3,18 +3,28 @@
 //! `tests/vectors` run always; `TOLLGATE_VECTORS=DIR` runs another folder of the same form instead.
 
 mod judge;
+mod stub;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use tollgate::config::Config;
+use tollgate::model::EndpointName;
 use tollgate::providers;
 use tollgate::receipt::Request;
 use tollgate_client::proto;
+use tollgate_client::proto::ReceiptState;
 
-use crate::gateway::TestGateway;
+use crate::gateway::{TestGateway, config};
+use stub::Stub;
+
+/// What the provider's API is asked with, and no webhook is verified with.
+const API_SECRETS: &[&str] = &["client_id", "client_secret", "refresh_token"];
+/// How long a vector's receipts may wait for the API.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a file's vectors came out.
 #[derive(Default)]
@@ -65,7 +75,11 @@ fn json_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 async fn run_file(provider: &str, vectors: &[Value]) -> Count {
-    let gateway = TestGateway::start().await;
+    let mut config = config("");
+    config.fetch.min_backoff = Duration::from_millis(10);
+    config.fetch.max_attempts = 2;
+    config.fetch.first_poll = Duration::from_secs(24 * 60 * 60);
+    let gateway = TestGateway::with(config).await;
     let mut count = Count::default();
     for (index, vector) in vectors.iter().enumerate() {
         count.vectors += 1;
@@ -85,8 +99,9 @@ async fn run(
     index: usize,
     vector: &Value,
 ) -> Result<(), String> {
-    let endpoint = format!("{provider}/v{index}");
-    let config = match config_of(provider, index, vector) {
+    let name = EndpointName::new(provider, &format!("v{index}")).expect("a name");
+    let stub = Stub::start(vector).await;
+    let config = match config_of(&name, vector, &stub) {
         // An endpoint that could verify nothing does not even start.
         Err(_) if vector["expect"] == "reject" => return Ok(()),
         config => config?,
@@ -95,46 +110,126 @@ async fn run(
     let now = vector["now_unix"].as_i64().ok_or("no now_unix")?;
     let now = jiff::Timestamp::from_second(now).map_err(|error| error.to_string())?;
     gateway.clock().set(now);
-    let (status, body) = gateway.post_for_reply(request_of(vector)?).await;
-    let events = events_of(gateway, &endpoint).await;
-    let receipts = receipts_of(gateway, &endpoint).await;
-    judge::reply(vector, status, &body)?;
-    if vector["expect"] == "reject" {
-        return match (events.is_empty(), receipts.is_empty()) {
-            (true, true) => Ok(()),
-            _ => Err(format!("kept {} events, {} receipts", events.len(), receipts.len())),
-        };
+    let answered = arrive(gateway, &name, vector).await?;
+    let receipts = settled(gateway, name.as_str()).await?;
+    let events = events_of(gateway, name.as_str()).await;
+    if let Some(reply) = &answered {
+        judge::reply(vector, reply, &receipts)?;
     }
-    judge::receipt(vector, receipts.first())?;
-    judge::canonical(vector, &events)?;
-    gateway.post(request_of(vector)?).await;
-    match events_of(gateway, &endpoint).await.len() {
+    if vector["expect"] == "reject" {
+        return judge::rejected(&events, &receipts);
+    }
+    if answered.is_some() {
+        judge::receipt(vector, receipts.first())?;
+    }
+    judge::canonical(vector, &events, receipts.first())?;
+    judge::outgoing(vector, &stub.calls())?;
+    stub.begin_again();
+    arrive(gateway, &name, vector).await?;
+    settled(gateway, name.as_str()).await?;
+    match events_of(gateway, name.as_str()).await.len() {
         again if again == events.len() => Ok(()),
         again => Err(format!("{again} events after the same bytes came again")),
     }
 }
 
-fn config_of(provider: &str, index: usize, vector: &Value) -> Result<Config, String> {
-    let url = vector["url"].as_str().ok_or("no url")?;
+/// Posts the request, or polls; the answer to a request.
+async fn arrive(
+    gateway: &TestGateway,
+    endpoint: &EndpointName,
+    vector: &Value,
+) -> Result<Option<judge::Reply>, String> {
+    if vector["method"] == "POLL" {
+        let polled = gateway.gateway().poll(endpoint).await;
+        return polled.map(|()| None).map_err(|error| error.to_string());
+    }
+    let response = gateway.post_raw(request_of(vector)?).await;
+    let content_type = response.headers().get("content-type");
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(Some(judge::Reply {
+        status: response.status().as_u16(),
+        content_type: content_type.to_owned(),
+        body: response.text().await.map_err(|error| error.to_string())?,
+    }))
+}
+
+/// The endpoint's receipts, newest first, once none waits for the provider's API. One that nothing confirms
+/// and that failed once is as settled as it gets.
+async fn settled(gateway: &TestGateway, endpoint: &str) -> Result<Vec<proto::Receipt>, String> {
+    let started = Instant::now();
+    let is_waiting = |receipt: &proto::Receipt| match receipt.state() {
+        ReceiptState::Fetching => true,
+        ReceiptState::Unconfirmed => receipt.reason.is_empty(),
+        _ => false,
+    };
+    loop {
+        let receipts = receipts_of(gateway, endpoint).await;
+        let Some(waiting) = receipts.iter().find(|receipt| is_waiting(receipt)) else {
+            return Ok(receipts);
+        };
+        if started.elapsed() > SETTLED_WITHIN {
+            return Err(format!(
+                "{} is still {:?} `{}`",
+                waiting.name,
+                waiting.state(),
+                waiting.reason
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The endpoint: what the vector says, and each setting for a URL at the stub unless the vector has it.
+fn config_of(name: &EndpointName, vector: &Value, stub: &Stub) -> Result<Config, String> {
+    let url = vector["url"].as_str().filter(|url| !url.is_empty());
+    let url = url.unwrap_or("https://hooks.example.test/polled");
     let (scheme, rest) = url.split_once("://").ok_or("no scheme")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let path = path.split('?').next().unwrap_or_default();
     let mut text = format!(
         "[auth]\nmode = \"none\"\n[http]\npublic_url = \"{scheme}://{host}\"\n[[endpoints]]\n\
-         provider = \"{provider}\"\nname = \"v{index}\"\npath = \"/{path}\"\n"
+         provider = \"{}\"\nname = \"{}\"\npath = \"/{path}\"\n",
+        name.provider(),
+        name.name()
     );
-    let tables = [("secrets.", &vector["secrets"]), ("", &vector["config"])];
-    for (prefix, table) in tables {
-        for (key, value) in table.as_object().into_iter().flatten() {
+    let mut settings = vector["config"].as_object().cloned().unwrap_or_default();
+    for key in ["scheme", "standard"] {
+        settings.extend(vector.get(key).map(|value| (key.to_owned(), value.clone())));
+    }
+    let provider = providers::find(name.provider()).ok_or("no such provider")?;
+    let of_stub = provider.settings.iter().filter(|setting| is_api_url(setting));
+    for setting in of_stub {
+        settings.entry(*setting).or_insert_with(|| stub.url.as_str().into());
+    }
+    let mut secrets = vector["secrets"].as_object().cloned().unwrap_or_default();
+    // Vectors seldom tell what the API is asked with; the stub takes anything.
+    let wants = |stub: &Value| stub["required_headers"].to_string().contains("Authorization");
+    let is_wanted = vector["stub_api"].as_array().is_some_and(|all| all.iter().any(wants))
+        || vector.get("expected_outgoing").is_some();
+    for name in API_SECRETS {
+        if is_wanted && provider.secrets.iter().any(|secret| secret.name == *name) {
+            secrets.entry(*name).or_insert_with(|| "stub".into());
+        }
+    }
+    for (prefix, table) in [("secrets.", &secrets), ("", &settings)] {
+        for (key, value) in table {
+            let is_texts =
+                value.as_array().is_some_and(|all| all.iter().all(serde_json::Value::is_string));
             // A JSON string or list of strings is one in TOML too.
             let value = match value {
-                Value::String(_) | Value::Array(_) => value.to_string(),
+                Value::String(_) => value.to_string(),
+                Value::Array(_) if is_texts => value.to_string(),
                 other => Value::String(other.to_string()).to_string(),
             };
             text.push_str(&format!("{prefix}{key} = {value}\n"));
         }
     }
     Config::parse(&text, "vector", []).map_err(|error| error.to_string())
+}
+
+/// Whether a setting is where the provider's API is.
+fn is_api_url(setting: &str) -> bool {
+    setting.ends_with("_url") && setting != "notification_url"
 }
 
 fn request_of(vector: &Value) -> Result<Request, String> {

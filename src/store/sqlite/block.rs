@@ -160,6 +160,20 @@ pub fn receipts(block: Vec<u8>, first: i64) -> Result<Vec<StoredReceipt>, Error>
     stored.collect()
 }
 
+/// A block without what these receipts said: body, headers and query. Their digests stay.
+pub fn purged(block: &[u8], first: i64, denied: &[ReceiptNumber]) -> Result<Vec<u8>, Error> {
+    let damaged = |reason: &str| Error::Damaged(format!("receipts from {first} on: {reason}"));
+    let mut frames: Vec<ReceiptFrame<'_>> = unframe(block).map_err(damaged)?;
+    for frame in &mut frames {
+        if denied.contains(&ReceiptNumber(frame.number)) {
+            frame.path = frame.path.split('?').next().unwrap_or_default();
+            frame.headers.clear();
+            frame.body = Raw(&[]);
+        }
+    }
+    Ok(frame(&frames, block.len()))
+}
+
 fn receipt_frame<'a>(
     receipt: &'a Receipt,
     state: &'a ReceiptState,

@@ -27,6 +27,14 @@ const STATES: &str = "
     SELECT receipt, state, reason, sequences, duplicates FROM receipt_states
     WHERE receipt IN (SELECT value FROM json_each(?))";
 const UNREADABLE: &str = "SELECT count(*) FROM receipt_states WHERE state = 'unreadable'";
+/// Receipts to be fetched for, each with its block's number.
+const WAITING_AFTER: &str = "
+    SELECT receipt,
+        (SELECT max(first_receipt) FROM receipt_blocks WHERE first_receipt <= receipt)
+    FROM receipt_states
+    WHERE state IN ('fetching', 'unconfirmed') AND receipt > ? ORDER BY receipt LIMIT ?";
+const WAITING: &str =
+    "SELECT count(*) FROM receipt_states WHERE state IN ('fetching', 'unconfirmed')";
 
 pub async fn receipts(
     readers: &SqlitePool,
@@ -63,6 +71,33 @@ pub async fn receipt(
 
 pub async fn unreadable_receipts(readers: &SqlitePool) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(UNREADABLE).fetch_one(readers).await?)
+}
+
+pub async fn waiting(
+    readers: &SqlitePool,
+    after: ReceiptNumber,
+    limit: usize,
+) -> Result<Vec<StoredReceipt>, Error> {
+    let found: Vec<(i64, i64)> = sqlx::query_as(WAITING_AFTER)
+        .bind(after.0)
+        .bind(sql_limit(limit.clamp(1, MAX_BLOCKS_PER_PAGE)))
+        .fetch_all(readers)
+        .await?;
+    let mut page: Vec<StoredReceipt> = Vec::with_capacity(found.len());
+    for of_block in found.chunk_by(|one, other| one.1 == other.1) {
+        let before = of_block[0].1.saturating_add(1);
+        let row = sqlx::query(BLOCKS_BEFORE).bind(before).bind(1).fetch_optional(readers).await?;
+        let Some(row) = row else { continue };
+        let is_wanted =
+            |stored: &StoredReceipt| of_block.iter().any(|(number, _)| *number == stored.number.0);
+        page.extend(receipts_of(&row)?.into_iter().filter(is_wanted));
+    }
+    apply_states(readers, &mut page).await?;
+    Ok(page)
+}
+
+pub async fn waiting_count(readers: &SqlitePool) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(WAITING).fetch_one(readers).await?)
 }
 
 /// What `receipt_states` is to hold after a commit, as a parameter.

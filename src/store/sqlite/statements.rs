@@ -18,6 +18,9 @@ use crate::model::{ReceiptNumber, Sequence, SubjectId};
 use crate::store::append::{Appended, NewEvent, Touched};
 use crate::store::{Error, NewReceipt, PositionUpdate, ReceiptState, Recorded};
 
+/// How subscriptions moved, and what few commits write besides.
+pub type Rest = (Vec<PositionUpdate>, Option<String>);
+
 /// A query with its parameters.
 pub type Statement<'a> = Query<'a, Sqlite, SqliteArguments>;
 
@@ -50,7 +53,8 @@ CREATE TEMP VIEW commits AS SELECT
     NULL AS indexed, NULL AS claim_keys, NULL AS claims, NULL AS subject_keys, NULL AS subject_ids,
     NULL AS first_receipt, NULL AS receipts, NULL AS receipt_states,
     NULL AS lanes_cleared, NULL AS lanes_removed, NULL AS lanes,
-    NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions;
+    NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions,
+    NULL AS more;
 
 CREATE TEMP TRIGGER append INSTEAD OF INSERT ON commits WHEN NEW.last_receipt IS NOT NULL
 BEGIN
@@ -125,22 +129,34 @@ BEGIN
             value ->> 3 AS high_water, value ->> 4 AS generation
             FROM json_each(NEW.positions)) AS moved
         WHERE subscriptions.id = moved.id;
+END;
+
+CREATE TEMP TRIGGER add_more INSTEAD OF INSERT ON commits WHEN NEW.more IS NOT NULL
+BEGIN
+    UPDATE receipt_blocks SET block = purged.block
+        FROM (SELECT value ->> 0 AS first, unhex(value ->> 1) AS block
+            FROM json_each(NEW.more, '$.purged')) AS purged
+        WHERE first_receipt = purged.first;
+    INSERT INTO endpoint_values (endpoint, name, value)
+        SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(NEW.more, '$.values')
+        WHERE true ON CONFLICT (endpoint, name) DO UPDATE SET value = excluded.value;
 END;";
 
 const COMMIT: &str = "
     INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us, new_events, new_subjects,
         first_sequence, events, salts, keys, later, subjects, subject_states,
         indexed, claim_keys, claims, subject_keys, subject_ids, first_receipt, receipts, receipt_states,
-        lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions,
+        more)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const MOVE: &str = "
     INSERT INTO commits (lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters,
-        acked, positions)
-    VALUES (?, ?, ?, ?, ?, ?, ?)";
+        acked, positions, more)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// A batch of acks alone: the head is not touched.
-pub fn of_positions(updates: Vec<PositionUpdate>) -> Statement<'static> {
-    bind_positions(sqlx::query(MOVE), updates)
+/// A batch without receipts: the head is not touched.
+pub fn of_positions(updates: Vec<PositionUpdate>, more: Option<String>) -> Statement<'static> {
+    bind_positions(sqlx::query(MOVE), updates).bind(more)
 }
 
 /// A batch with receipts.
@@ -150,7 +166,7 @@ pub fn of_batch(
     part: &Part,
     end: End,
     presumed: &Presumed,
-    updates: Vec<PositionUpdate>,
+    (updates, more): Rest,
 ) -> Result<Statement<'static>, Error> {
     let query = sqlx::query(COMMIT)
         .bind(appended.head.0.0)
@@ -160,7 +176,7 @@ pub fn of_batch(
         .bind(hex_list(&presumed.events))
         .bind(hex_list(&presumed.subjects));
     let query = bind_part(bind_events(query, appended)?, part);
-    Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates))
+    Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates).bind(more))
 }
 
 /// Whether a statement failed because a key that was presumed new is not.

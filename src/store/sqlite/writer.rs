@@ -14,48 +14,21 @@ use rand::Rng;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use super::log;
+use super::reads::{COMMITTED_AT, HEAD, LOOKUP, RECENT_EVENTS, RECENT_SUBJECTS};
 use super::recent::{Key, Recent};
-use super::statements::{self, End, Presumed, Statement};
+use super::statements::{self, End, Presumed, Rest, Statement};
+use super::verdict::{self, Verdict};
+use super::{log, more};
 use crate::model::{EventKey, ReceiptNumber, Sequence, SubjectId, SubjectState};
 use crate::store::append::{self, Incoming, Known, Touched};
-use crate::store::{Batch, Codec, Committed, Error, Head, NewReceipt, PositionUpdate};
+use crate::store::{
+    Batch, Codec, Committed, Error, Head, NewReceipt, PositionUpdate, ReceiptState,
+};
 
 /// Up to so many keys are taken to be new without a trip to look them up first: they nearly always are.
 const MAX_PRESUMED: usize = 16;
 /// How many subjects' states are kept in memory.
 const CACHED_SUBJECTS: NonZeroUsize = NonZeroUsize::new(4_096).expect("more than none");
-
-/// Events and subjects by their keys, 16 bytes each, packed: events in ?1 (how many: ?2), subjects in ?3
-/// (how many: ?4). In ?5 the numbers of subjects whose keys are known.
-const LOOKUP: &str = "
-    WITH RECURSIVE
-        event(i) AS (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT i + 1 FROM event WHERE i + 1 < ?2),
-        subject(i) AS (SELECT 0 WHERE ?4 > 0 UNION ALL SELECT i + 1 FROM subject WHERE i + 1 < ?4)
-    SELECT 0, i, sequence, NULL FROM event CROSS JOIN claims
-    WHERE key = substr(?1, i * 16 + 1, 16)
-    UNION ALL
-    SELECT 1, i, subjects.id, state
-    FROM subject CROSS JOIN subject_keys CROSS JOIN subjects
-    WHERE subject_keys.key = substr(?3, i * 16 + 1, 16) AND subjects.id = subject_keys.id
-    UNION ALL
-    SELECT 2, json_each.key, subjects.id, state
-    FROM json_each(?5) CROSS JOIN subjects WHERE subjects.id = value";
-
-/// The last block's end, or what is before the first block where there is none.
-const HEAD: &str = "
-    SELECT max(coalesce(e.last_sequence, b.sequence), coalesce(r.last_sequence, 0)),
-        coalesce(e.hash, b.hash), b.sequence + 1, coalesce(r.last_receipt, b.receipt), b.indexed
-    FROM log_base AS b
-    LEFT JOIN event_blocks AS e
-        ON e.first_sequence = (SELECT max(first_sequence) FROM event_blocks)
-    LEFT JOIN receipt_blocks AS r
-        ON r.first_receipt = (SELECT max(first_receipt) FROM receipt_blocks)";
-const RECENT_EVENTS: &str =
-    "SELECT first_sequence, keys FROM event_blocks WHERE first_sequence > ?";
-const RECENT_SUBJECTS: &str = "SELECT id, key FROM subjects WHERE id > ?";
-const COMMITTED_AT: &str =
-    "SELECT committed_at_us FROM event_blocks ORDER BY first_sequence DESC LIMIT 1";
 
 /// The writing connection and what it remembers.
 pub struct Writer {
@@ -128,10 +101,12 @@ impl Writer {
     /// Commits a batch.
     pub async fn commit(&mut self, batch: Batch, now: Timestamp) -> Result<Committed, Error> {
         self.ready().await?;
-        let Batch { receipts: mut batch_receipts, positions: updates } = batch;
+        let Batch { receipts: mut batch_receipts, positions: updates, values } = batch;
+        let purged = self.purged(&batch_receipts).await?;
+        let more = more::parameter(&values, &purged);
         if batch_receipts.is_empty() {
-            if !updates.is_empty() {
-                self.run(statements::of_positions(updates)).await?;
+            if !updates.is_empty() || more.is_some() {
+                self.run(statements::of_positions(updates, more)).await?;
             }
             return Ok(Committed { receipts: Vec::new(), events: Vec::new(), head: self.head });
         }
@@ -142,7 +117,8 @@ impl Writer {
         let incoming = number(&mut batch_receipts, &mut end.receipt);
         let at_hand = self.at_hand(&incoming);
         if self.presumes_new(&at_hand, &updates) {
-            let part = (incoming.clone(), at_hand.known.clone(), updates.clone());
+            let rest = (updates.clone(), more.clone());
+            let part = (incoming.clone(), at_hand.known.clone(), rest);
             if let Some(committed) =
                 self.write(part, &at_hand.missing, &batch_receipts, end).await?
             {
@@ -150,7 +126,7 @@ impl Writer {
             }
         }
         let known = self.look_up(at_hand).await?;
-        let all = (incoming, known, updates);
+        let all = (incoming, known, (updates, more));
         let written = self.write(all, &Presumed::default(), &batch_receipts, end).await?;
         written.ok_or_else(|| Error::Damaged("a key is in the index and was not found".to_owned()))
     }
@@ -169,7 +145,7 @@ impl Writer {
     /// in the index.
     async fn write(
         &mut self,
-        (incoming, known, updates): (Vec<Incoming>, Known, Vec<PositionUpdate>),
+        (incoming, known, rest): (Vec<Incoming>, Known, Rest),
         presumed: &Presumed,
         batch_receipts: &[NewReceipt],
         end: End,
@@ -178,7 +154,7 @@ impl Writer {
             append::append(self.head, self.codec, incoming, known, || rand::rng().random());
         let part = self.recent.next_part(appended.events.len(), self.head.sequence.0);
         let statement =
-            statements::of_batch(&appended, batch_receipts, &part, end, presumed, updates)?;
+            statements::of_batch(&appended, batch_receipts, &part, end, presumed, rest)?;
         if !self.run_unless_known(statement).await? {
             self.presume = false;
             return Ok(None);
@@ -206,6 +182,22 @@ impl Writer {
         }
         let events = appended.events.into_iter().map(|event| event.logged).collect();
         Ok(Some(Committed { receipts: appended.recorded, events, head: self.head }))
+    }
+
+    /// The blocks of receipts that the batch denies, without what those said.
+    async fn purged(&mut self, receipts: &[NewReceipt]) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+        let denied: Vec<ReceiptNumber> = receipts
+            .iter()
+            .filter(|new| new.state == ReceiptState::Denied)
+            .filter_map(|new| new.retry_of)
+            .collect();
+        if denied.is_empty() {
+            return Ok(Vec::new());
+        }
+        match more::purged(&mut self.connection, &denied).await {
+            Err(Error::Engine(error)) => Err(self.failed(error).await),
+            purged => purged,
+        }
     }
 
     /// Runs one statement that is a transaction of its own, and gives its row.
@@ -383,43 +375,10 @@ impl Writer {
         match sqlx::query("ROLLBACK").execute(&mut self.connection).await {
             Ok(_) => Ok(()),
             // SQLite has rolled back by itself, or the transaction had not begun.
-            Err(error) if code(&error) == Some(SQLITE_ERROR) => Ok(()),
+            Err(error) if verdict::is_plain(&error) => Ok(()),
             Err(error) => Err(Error::Engine(error)),
         }
     }
-}
-
-/// What an error means for the writer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// The disk is full; nothing happened.
-    Full,
-    /// The statement failed and the connection is sound.
-    GoOn,
-    /// What the disk holds is not known any more.
-    Stop,
-}
-
-const SQLITE_ERROR: i32 = 1;
-const SQLITE_FULL: i32 = 13;
-/// BUSY, LOCKED, NOMEM, INTERRUPT, TOOBIG, CONSTRAINT, MISMATCH: refused before anything was written.
-const HARMLESS: [i32; 8] = [SQLITE_ERROR, 5, 6, 7, 9, 18, 19, 20];
-
-impl Verdict {
-    /// By SQLite's result code; whatever is not known to be harmless stops the writer.
-    pub fn of(error: &sqlx::Error) -> Verdict {
-        match code(error) {
-            Some(SQLITE_FULL) => Verdict::Full,
-            Some(code) if HARMLESS.contains(&code) => Verdict::GoOn,
-            Some(_) | None => Verdict::Stop,
-        }
-    }
-}
-
-/// SQLite's primary result code.
-fn code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
 }
 
 /// Gives each receipt its number and takes its drafts.

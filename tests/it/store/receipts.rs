@@ -1,7 +1,9 @@
 //! Receipts: kept verbatim, listed from the newest, translated again.
 
 use tollgate::model::{PaymentStatus, ReceiptNumber, Sequence};
-use tollgate::store::{NewReceipt, ReceiptQuery, ReceiptState, Store, StoredReceipt};
+use tollgate::store::{
+    Batch, EndpointValue, NewReceipt, ReceiptQuery, ReceiptState, Store, StoredReceipt,
+};
 
 use super::Engine;
 use super::codec::CODEC;
@@ -147,4 +149,72 @@ pub async fn a_retry_appends_what_is_new_and_names_the_stored_receipt(engine: En
     assert_eq!(after.sequences, [Sequence(1), Sequence(3)]);
     assert_eq!(after.duplicates, 1);
     assert_eq!(numbers(&*store, query()).await, [3, 2, 1]);
+}
+
+pub async fn receipts_that_wait_are_listed_from_the_oldest(engine: Engine) {
+    let store = engine.open().await;
+    let fetching = || open("acme", ReceiptState::Fetching(String::new()));
+    let unconfirmed = || open("acme", ReceiptState::Unconfirmed("503".to_owned()));
+    let failed = || open("acme", ReceiptState::FetchFailed("503".to_owned()));
+    let first = vec![fetching(), translated(vec![single(1)]), unconfirmed(), failed()];
+    store.commit(batch(first)).await.expect("commits");
+    store.commit(batch(vec![fetching(), fetching()])).await.expect("commits");
+    let store = engine.reopen(store).await;
+    let waiting = async |after, limit| -> Vec<i64> {
+        let page = store.waiting_receipts(ReceiptNumber(after), limit).await.expect("reads");
+        page.iter().map(|stored| stored.number.0).collect()
+    };
+    assert_eq!(waiting(0, 100).await, [1, 3, 5, 6]);
+    assert_eq!(waiting(0, 2).await, [1, 3]);
+    assert_eq!(waiting(3, 2).await, [5, 6]);
+    assert_eq!(waiting(6, 2).await, [0; 0]);
+    assert_eq!(store.waiting_receipts_count().await.expect("counts"), 4);
+    let state = ReceiptState::Translated;
+    let done = NewReceipt { retry_of: Some(ReceiptNumber(3)), ..open("acme", state) };
+    store.commit(batch(vec![done])).await.expect("commits");
+    assert_eq!(waiting(0, 100).await, [1, 5, 6]);
+}
+
+pub async fn p8_what_is_denied_is_purged_in_the_commit_that_says_so(engine: Engine) {
+    let store = engine.open().await;
+    let unconfirmed = || open("acme", ReceiptState::Unconfirmed(String::new()));
+    store.commit(batch(vec![unconfirmed(), unconfirmed()])).await.expect("commits");
+    let before = stored(&*store, 1).await;
+    let denied =
+        NewReceipt { retry_of: Some(ReceiptNumber(1)), ..open("acme", ReceiptState::Denied) };
+    store.commit(batch(vec![denied, translated(vec![single(1)])])).await.expect("commits");
+    let store = engine.reopen(store).await;
+    let after = stored(&*store, 1).await;
+    assert_eq!(after.state, ReceiptState::Denied);
+    assert!(after.receipt.body().is_empty() && after.receipt.headers().is_empty());
+    assert_eq!(after.receipt.path(), "/webhooks/stripe/acme");
+    assert_eq!(after.receipt.digest(), before.receipt.digest());
+    assert_eq!(after.receipt.received_at(), before.receipt.received_at());
+    let beside = stored(&*store, 2).await;
+    assert_eq!(beside.receipt.compute_digest(), before.receipt.digest());
+    assert_eq!(stored(&*store, 3).await.sequences, [Sequence(1)]);
+}
+
+pub async fn values_are_kept_with_the_commit(engine: Engine) {
+    let store = engine.open().await;
+    let value = |name: &str, value: &str| EndpointValue {
+        endpoint: endpoint("acme"),
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let alone =
+        Batch { values: vec![value("a", "1"), value("b", "ü\"\u{0}")], ..Batch::default() };
+    store.commit(alone).await.expect("commits");
+    let with_events =
+        Batch { values: vec![value("a", "2")], ..batch(vec![translated(vec![single(1)])]) };
+    store.commit(with_events).await.expect("commits");
+    let store = engine.reopen(store).await;
+    let read = async |name: &str, name_of_value: &str| {
+        store.value(&endpoint(name), name_of_value).await.expect("reads")
+    };
+    assert_eq!(read("acme", "a").await.as_deref(), Some("2"));
+    assert_eq!(read("acme", "b").await.as_deref(), Some("ü\"\u{0}"));
+    assert_eq!(read("acme", "c").await, None);
+    assert_eq!(read("other", "a").await, None);
+    assert_eq!(format!("{:?}", value("a", "secret")), "a of stripe/acme");
 }

@@ -5,7 +5,10 @@ use std::fmt::Debug;
 
 use serde_json::Value;
 use tollgate_client::proto;
+use tollgate_client::proto::ReceiptState;
 use tollgate_client::proto::event::Fact;
+
+use super::stub::Asking;
 
 /// An event in the vectors' words.
 #[derive(Debug)]
@@ -19,47 +22,142 @@ struct Seen {
     direction: &'static str,
 }
 
-/// The answer: a 2xx for what is accepted, and what the vector states of it.
-pub fn reply(vector: &Value, status: u16, body: &str) -> Result<(), String> {
-    let accepted = vector["expect"] == "accept";
-    let wanted = vector["expect_response_status"].as_u64();
-    let fits = match wanted {
-        Some(wanted) => u64::from(status) == wanted,
-        None => (200..300).contains(&status) == accepted,
-    };
-    if !fits {
-        return Err(format!("answered {status}, expected {}", vector["expect"]));
-    }
-    match vector["expect_response_body"].as_str() {
-        Some(wanted) if accepted && wanted != body => Err(format!("answered `{body}`")),
-        _ => Ok(()),
-    }
+/// What a request was answered.
+pub struct Reply {
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
 }
 
-/// The receipt of what is accepted: kept, readable, and unknown only where the vector says so.
-pub fn receipt(vector: &Value, receipt: Option<&proto::Receipt>) -> Result<(), String> {
-    let receipt = receipt.ok_or("no receipt was kept")?;
-    let state = receipt.state();
-    if state == proto::ReceiptState::Unreadable {
-        return Err(format!("unreadable: {}", receipt.reason));
+/// The answer: a 2xx for what is accepted, and what the vector states of it. What is refused only once the
+/// provider denied it may have been answered 2xx.
+pub fn reply(vector: &Value, reply: &Reply, receipts: &[proto::Receipt]) -> Result<(), String> {
+    let accepted = vector["expect"] == "accept";
+    let Reply { status, content_type, body } = reply;
+    let stated = &vector["expect_response"];
+    let wanted = vector["expect_response_status"].as_u64().or_else(|| stated["status"].as_u64());
+    let fits = match wanted {
+        Some(wanted) => u64::from(*status) == wanted,
+        None if !accepted && receipts.iter().any(is_unconfirmed) => true,
+        None => (200..300).contains(status) == accepted,
+    };
+    if !fits {
+        return Err(format!("answered {status} `{body}`, expected {}", vector["expect"]));
     }
-    match vector["expected_unknown"].as_str() {
-        Some(kind) if state != proto::ReceiptState::Unknown || receipt.reason != kind => {
-            Err(format!("{state:?} `{}`, expected unknown `{kind}`", receipt.reason))
+    if let Some(wanted) = vector["expect_response_body"].as_str()
+        && accepted
+        && wanted != body
+    {
+        return Err(format!("answered `{body}`"));
+    }
+    if let Some(wanted) = stated.get("body_json")
+        && serde_json::from_str::<Value>(body).ok().as_ref() != Some(wanted)
+    {
+        return Err(format!("answered `{body}`, expected {wanted}"));
+    }
+    for part in stated["body_contains"].as_array().into_iter().flatten() {
+        if !part.as_str().is_some_and(|part| body.contains(part)) {
+            return Err(format!("answered `{body}` without {part}"));
+        }
+    }
+    match stated["content_type"].as_str() {
+        Some(wanted) if !content_type.starts_with(wanted) => {
+            Err(format!("answered {content_type}, expected {wanted}"))
         }
         _ => Ok(()),
     }
 }
 
+/// Of what is rejected there is no event, and no receipt that claims to be authentic.
+pub fn rejected(events: &[proto::Event], receipts: &[proto::Receipt]) -> Result<(), String> {
+    match events.is_empty() && receipts.iter().all(is_unconfirmed) {
+        true => Ok(()),
+        false => Err(format!("kept {} events, {receipts:?}", events.len())),
+    }
+}
+
+fn is_unconfirmed(receipt: &proto::Receipt) -> bool {
+    matches!(receipt.state(), ReceiptState::Denied | ReceiptState::Unconfirmed)
+}
+
+/// The receipt of what is accepted: kept, readable, and unknown only where the vector says so. What is
+/// answered by itself, such as a challenge, need not be kept.
+pub fn receipt(vector: &Value, receipt: Option<&proto::Receipt>) -> Result<(), String> {
+    let is_answer =
+        ["expect_response", "expect_response_body"].iter().any(|key| vector.get(key).is_some());
+    let Some(receipt) = receipt else {
+        let may_be_gone = vector["expected_canonical"].as_array().is_none_or(Vec::is_empty);
+        return match is_answer && may_be_gone {
+            true => Ok(()),
+            false => Err("no receipt was kept".to_owned()),
+        };
+    };
+    let state = receipt.state();
+    let note = vector["expected_note"].as_str().unwrap_or_default();
+    let wanted = match (vector["expected_unknown"].as_str(), note) {
+        (Some(kind), _) if receipt.reason != kind => {
+            return Err(format!("{state:?} `{}`, expected unknown `{kind}`", receipt.reason));
+        }
+        (Some(_), _) | (None, "unknown_status") => Some(ReceiptState::Unknown),
+        (None, "unreadable_amount") => Some(ReceiptState::Unreadable),
+        (None, _) => None,
+    };
+    match wanted {
+        Some(wanted) if state != wanted => {
+            Err(format!("{state:?} `{}`, expected {wanted:?}", receipt.reason))
+        }
+        None if state == ReceiptState::Unreadable => Err(format!("unreadable: {}", receipt.reason)),
+        _ => Ok(()),
+    }
+}
+
+/// The calls: those that the vector expects, and one at least about each object that it wants fetched.
+pub fn outgoing(vector: &Value, calls: &[Asking]) -> Result<(), String> {
+    for wanted in vector["expected_outgoing"].as_array().into_iter().flatten() {
+        let is_it = |call: &&Asking| {
+            let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+            wanted["method"] == call.method.as_str()
+                && wanted["path"] == call.path.as_str()
+                && (wanted["body"].is_null() || wanted["body"] == body)
+        };
+        if !calls.iter().any(|call| is_it(&call)) {
+            return Err(format!("expected {wanted} among {calls:?}"));
+        }
+    }
+    for wanted in vector["expected_fetch"].as_array().into_iter().flatten() {
+        let id = wanted.as_str().unwrap_or_default();
+        let names = |call: &&Asking| {
+            call.path.contains(id) || String::from_utf8_lossy(&call.body).contains(id)
+        };
+        if !calls.iter().any(|call| names(&call)) {
+            return Err(format!("`{id}` was not fetched: {calls:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// The events, in order.
-pub fn canonical(vector: &Value, events: &[proto::Event]) -> Result<(), String> {
+pub fn canonical(
+    vector: &Value,
+    events: &[proto::Event],
+    receipt: Option<&proto::Receipt>,
+) -> Result<(), String> {
     let Some(expected) = vector["expected_canonical"].as_array() else { return Ok(()) };
     let seen: Vec<Seen> = events.iter().map(Seen::of).collect::<Result<_, _>>()?;
     if expected.len() != seen.len() {
-        return Err(format!("{} events, expected {}: {seen:?}", seen.len(), expected.len()));
+        let (state, reason) = receipt.map(|one| (one.state(), &*one.reason)).unwrap_or_default();
+        let events = seen.len();
+        let expected = expected.len();
+        return Err(format!("{events} events, expected {expected}: {seen:?} {state:?} {reason}"));
     }
-    let mut pairs = expected.iter().zip(&seen);
-    pairs.try_for_each(|(expected, seen)| seen.fits(expected))
+    for ((expected, seen), event) in expected.iter().zip(&seen).zip(events) {
+        seen.fits(expected)?;
+        let record = expected["record_id"].as_str().unwrap_or_default();
+        if !format!("{event:?}").contains(record) {
+            return Err(format!("record `{record}` is not named in {event:?}"));
+        }
+    }
+    Ok(())
 }
 
 impl Seen {
@@ -119,7 +217,8 @@ impl Seen {
         if !expected["amount_minor"].is_null() {
             one_of(expected, "amount_minor", &amount, self)?;
         }
-        if !expected["currency"].is_null() {
+        // A currency without an amount is nothing that an event could tell.
+        if !expected["currency"].is_null() && self.amount_minor.is_some() {
             one_of(expected, "currency", &currency, self)?;
         }
         one_of(expected, "payment_id", &text(&self.payment_id), self)?;

@@ -54,6 +54,16 @@ CREATE TABLE receipt_states (
     duplicates INTEGER NOT NULL
 );
 CREATE INDEX receipt_states_unreadable ON receipt_states (receipt) WHERE state = 'unreadable';
+CREATE INDEX receipt_states_waiting ON receipt_states (receipt)
+    WHERE state IN ('fetching', 'unconfirmed');
+
+-- What endpoints keep between fetches: where a list goes on, the refresh token that came last.
+CREATE TABLE endpoint_values (
+    endpoint TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    PRIMARY KEY (endpoint, name)
+) WITHOUT ROWID;
 
 -- Subjects: the id is the sequence of the first event.
 CREATE TABLE subjects (
