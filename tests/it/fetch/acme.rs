@@ -53,6 +53,7 @@ const ACME: Provider = Provider {
         ..REPLIES
     },
     sample: |_, _| None,
+    example: Vec::new,
 };
 
 fn verify(
