@@ -8,10 +8,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
-use super::{Codec, Head, Logged, NewReceipt, Recorded, chain};
+use super::{Codec, Condition, Head, Logged, NewReceipt, Own, Recorded, chain};
 use crate::model::{
-    Draft, EndpointName, Event, EventKey, ReceiptNumber, ReceiptReference, Sequence, SubjectId,
+    Draft, EndpointName, Event, EventKey, Fact, ReceiptNumber, ReceiptReference, Sequence, SubjectId,
     SubjectState,
 };
 
@@ -25,8 +26,10 @@ pub struct Keyed {
     pub draft: Draft,
 }
 
-/// The drafts of one receipt.
+/// The drafts of one receipt, or one of the gateway's own.
 pub struct Incoming {
+    /// What the gateway's own one depends on; `None` for those of a receipt.
+    pub own: Option<Condition>,
     /// The receipt's number.
     pub number: ReceiptNumber,
     /// The account that it came from.
@@ -72,6 +75,8 @@ pub struct Touched {
     pub state: SubjectState,
     /// Whether the batch has new events of it.
     pub changed: bool,
+    /// The due date that it awaited before the batch, if it is an invoice.
+    pub awaited: Option<Date>,
 }
 
 /// What a batch adds to the log.
@@ -82,6 +87,8 @@ pub struct Appended {
     pub subjects: HashMap<[u8; 16], Touched>,
     /// What became of each receipt.
     pub recorded: Vec<Recorded>,
+    /// What became of each of the gateway's own.
+    pub own: Vec<Option<Sequence>>,
     /// The last sequence and the hash at it.
     pub head: (Sequence, [u8; 32]),
 }
@@ -95,6 +102,7 @@ impl Incoming {
             Keyed { key: EventKey::new(&endpoint, &draft.key), subject: draft.subject.key(), draft }
         });
         Incoming {
+            own: None,
             number,
             drafts: drafts.collect(),
             received_at: new.receipt.received_at(),
@@ -105,27 +113,53 @@ impl Incoming {
     }
 }
 
-/// Puts a batch's drafts behind the head.
+impl From<Own> for Incoming {
+    fn from(own: Own) -> Incoming {
+        let Own { endpoint, received_at, mut draft, condition } = own;
+        draft.references = draft.references.bounded();
+        let key = EventKey::new(&endpoint, &draft.key);
+        Incoming {
+            own: Some(condition),
+            number: ReceiptNumber(0),
+            drafts: vec![Keyed { key, subject: draft.subject.key(), draft }],
+            received_at,
+            digest: [0; 32],
+            earlier: Vec::new(),
+            endpoint,
+        }
+    }
+}
+
+/// Puts a batch's drafts behind the head. The gateway's own come last, so that what a provider said in the
+/// same batch is known to them.
 pub fn append(
     head: Head,
     codec: Codec,
-    receipts: Vec<Incoming>,
+    incoming: Vec<Incoming>,
     known: Known,
     mut new_salt: impl FnMut() -> [u8; 16],
 ) -> Appended {
     let mut claims = known.claims;
-    let touched = |(id, state)| Touched { id, state, changed: false };
     let mut appended = Appended {
         events: Vec::new(),
-        subjects: known.subjects.into_iter().map(|(key, found)| (key, touched(found))).collect(),
-        recorded: Vec::with_capacity(receipts.len()),
+        subjects: known.subjects.into_iter().map(|(key, found)| (key, found.into())).collect(),
+        recorded: Vec::with_capacity(incoming.len()),
+        own: Vec::new(),
         head: (head.sequence, head.hash),
     };
-    for receipt in receipts {
+    let (own, receipts): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|one| one.own.is_some());
+    for receipt in receipts.into_iter().chain(own) {
         let mut recorded =
             Recorded { receipt: receipt.number, sequences: receipt.earlier, duplicates: 0 };
-        let reference = ReceiptReference { number: receipt.number, digest: receipt.digest };
-        for keyed in receipt.drafts {
+        let reference = match receipt.own {
+            None => Some(ReceiptReference { number: receipt.number, digest: receipt.digest }),
+            Some(_) => None,
+        };
+        for mut keyed in receipt.drafts {
+            let known = appended.subjects.get(&keyed.subject).map(|touched| &touched.state);
+            if !holds(receipt.own, known, &mut keyed.draft) {
+                continue;
+            }
             let sequence = match claims.entry(keyed.key) {
                 Entry::Occupied(claimed) => {
                     recorded.duplicates += 1;
@@ -141,9 +175,35 @@ pub fn append(
             };
             recorded.sequences.push(sequence);
         }
-        appended.recorded.push(recorded);
+        match receipt.own {
+            None => appended.recorded.push(recorded),
+            Some(_) => appended.own.push(recorded.sequences.first().copied()),
+        }
     }
     appended
+}
+
+/// Whether what a draft depends on holds now, with the draft brought up to date.
+fn holds(condition: Option<Condition>, state: Option<&SubjectState>, draft: &mut Draft) -> bool {
+    match condition {
+        None | Some(Condition::Always) => true,
+        Some(Condition::StillDue(due)) => {
+            let Some((state, fact)) = state.and_then(|state| Some((state, state.overdue_fact(due)?)))
+            else {
+                return false;
+            };
+            draft.fact = Fact::Invoice(fact);
+            draft.references = state.references();
+            draft.live = state.live();
+            true
+        }
+    }
+}
+
+impl From<(SubjectId, SubjectState)> for Touched {
+    fn from((id, state): (SubjectId, SubjectState)) -> Touched {
+        Touched { id, awaited: state.awaited_due_date(), state, changed: false }
+    }
 }
 
 /// Appends one event that is new.
@@ -151,15 +211,13 @@ fn push(
     appended: &mut Appended,
     codec: Codec,
     keyed: Keyed,
-    (endpoint, received_at, receipt): (&EndpointName, Timestamp, ReceiptReference),
+    (endpoint, received_at, receipt): (&EndpointName, Timestamp, Option<ReceiptReference>),
     salt: [u8; 16],
 ) {
     let Keyed { key, subject, draft } = keyed;
     let sequence = appended.head.0.next();
-    let touched = appended.subjects.entry(subject).or_insert_with(|| Touched {
-        id: SubjectId(sequence.0),
-        state: SubjectState::begin(&draft.subject),
-        changed: false,
+    let touched = appended.subjects.entry(subject).or_insert_with(|| {
+        Touched::from((SubjectId(sequence.0), SubjectState::begin(&draft.subject)))
     });
     let (change, report) = touched.state.apply(&draft, sequence);
     touched.changed = true;
@@ -174,7 +232,7 @@ fn push(
         references: draft.references,
         live: draft.live,
         hash: [0; 32],
-        receipt: Some(receipt),
+        receipt,
         change,
         report,
     };

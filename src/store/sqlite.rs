@@ -9,6 +9,7 @@
 mod block;
 mod connect;
 mod log;
+mod own;
 mod positions;
 mod receipts;
 mod recent;

@@ -13,7 +13,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 
 use super::recent::{Key, Part};
-use super::{block, json, positions, receipts};
+use super::{block, json, own, positions, receipts};
 use crate::model::{ReceiptNumber, Sequence, SubjectId};
 use crate::store::append::{Appended, NewEvent, Touched};
 use crate::store::{Error, NewReceipt, PositionUpdate, ReceiptState, Recorded};
@@ -38,7 +38,8 @@ CREATE TEMP VIEW commits AS SELECT
     NULL AS indexed, NULL AS claim_keys, NULL AS claims, NULL AS subject_keys, NULL AS subject_ids,
     NULL AS first_receipt, NULL AS receipts, NULL AS receipt_states,
     NULL AS lanes_cleared, NULL AS lanes_removed, NULL AS lanes,
-    NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions;
+    NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions,
+    NULL AS due;
 
 CREATE TEMP TRIGGER append INSTEAD OF INSERT ON commits WHEN NEW.last_receipt IS NOT NULL
 BEGIN
@@ -113,14 +114,24 @@ BEGIN
             value ->> 3 AS high_water, value ->> 4 AS generation
             FROM json_each(NEW.positions)) AS moved
         WHERE subscriptions.id = moved.id;
+END;
+
+CREATE TEMP TRIGGER await_due INSTEAD OF INSERT ON commits WHEN NEW.due IS NOT NULL
+BEGIN
+    DELETE FROM due_invoices WHERE (due, subject) IN
+        (SELECT value ->> 1, value ->> 0 FROM json_each(NEW.due) WHERE value ->> 1 IS NOT NULL);
+    INSERT INTO due_invoices (due, subject)
+        SELECT value ->> 2, value ->> 0 FROM json_each(NEW.due) WHERE value ->> 2 IS NOT NULL
+        ON CONFLICT DO NOTHING;
 END;";
 
 const COMMIT: &str = "
     INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us,
         first_sequence, events, salts, keys, later, subjects, subject_states,
         indexed, claim_keys, claims, subject_keys, subject_ids, first_receipt, receipts, receipt_states,
-        lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        due, lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked,
+        positions)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const MOVE: &str = "
     INSERT INTO commits (lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters,
         acked, positions)
@@ -145,7 +156,8 @@ pub fn of_batch(
         .bind(end.receipt.0)
         .bind(end.committed_at_us);
     let query = bind_part(bind_events(query, appended)?, part);
-    Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates))
+    let query = bind_receipts(query, appended, batch_receipts);
+    Ok(bind_positions(query.bind(own::due_parameter(&appended.subjects)), updates))
 }
 
 fn bind_events<'a>(query: Statement<'a>, appended: &Appended) -> Result<Statement<'a>, Error> {

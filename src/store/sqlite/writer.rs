@@ -104,18 +104,24 @@ impl Writer {
     /// Commits a batch.
     pub async fn commit(&mut self, batch: Batch, now: Timestamp) -> Result<Committed, Error> {
         self.ready().await?;
-        let Batch { receipts: mut batch_receipts, positions: updates } = batch;
-        if batch_receipts.is_empty() {
+        let Batch { receipts: mut batch_receipts, positions: updates, own } = batch;
+        if batch_receipts.is_empty() && own.is_empty() {
             if !updates.is_empty() {
                 self.run(statements::of_positions(updates)).await?;
             }
-            return Ok(Committed { receipts: Vec::new(), events: Vec::new(), head: self.head });
+            return Ok(Committed {
+                receipts: Vec::new(),
+                own: Vec::new(),
+                events: Vec::new(),
+                head: self.head,
+            });
         }
         let mut end = End {
             receipt: self.head.receipt,
             committed_at_us: self.committed_at_us.max(now.as_microsecond()),
         };
-        let incoming = number(&mut batch_receipts, &mut end.receipt);
+        let mut incoming = number(&mut batch_receipts, &mut end.receipt);
+        incoming.extend(own.into_iter().map(Incoming::from));
         let known = self.known(&incoming).await?;
         let appended =
             append::append(self.head, self.codec, incoming, known, || rand::rng().random());
@@ -146,7 +152,12 @@ impl Writer {
             self.subjects.put(key, (id, state));
         }
         let events = appended.events.into_iter().map(|event| event.logged).collect();
-        Ok(Committed { receipts: appended.recorded, events, head: self.head })
+        Ok(Committed {
+            receipts: appended.recorded,
+            own: appended.own,
+            events,
+            head: self.head,
+        })
     }
 
     /// Runs one statement that is a transaction of its own, and gives its row.

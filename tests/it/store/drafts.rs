@@ -93,7 +93,7 @@ pub fn open(endpoint_name: &str, state: ReceiptState) -> NewReceipt {
 }
 
 pub fn batch(receipts: Vec<NewReceipt>) -> Batch {
-    Batch { receipts, positions: Vec::new() }
+    Batch { receipts, ..Batch::default() }
 }
 
 /// A batch of one receipt for each draft.

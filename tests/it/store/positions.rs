@@ -32,7 +32,7 @@ fn update(subscription: SubscriptionId) -> PositionUpdate {
 }
 
 async fn record(store: &dyn Store, positions: Vec<PositionUpdate>) {
-    let committed = store.commit(Batch { receipts: Vec::new(), positions }).await.expect("commits");
+    let committed = store.commit(Batch { positions, ..Batch::default() }).await.expect("commits");
     assert!(committed.events.is_empty());
 }
 
