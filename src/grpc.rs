@@ -26,6 +26,7 @@ use tonic::transport::{Certificate, Identity, Server};
 
 use crate::delivery::Delivery;
 use crate::ingest::Ingest;
+use crate::ingest::links::Links;
 
 pub use auth::Auth;
 
@@ -91,6 +92,8 @@ pub struct Context {
     pub delivery: Delivery,
     /// The writer.
     pub ingest: Ingest,
+    /// The tracked links.
+    pub links: Links,
     /// The credentials.
     pub auth: Auth,
     /// The settings.

@@ -4,6 +4,8 @@
 //! amortises. It must never answer a caller before the commit, nor drop what it was handed.
 
 pub mod endpoints;
+pub mod links;
+pub mod overdue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +14,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::model::ReceiptNumber;
+use crate::model::{ReceiptNumber, Sequence};
 use crate::providers::Translation;
 use crate::receipt::Receipt;
 use crate::store::{
-    self, Batch, Logged, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store,
+    self, Batch, Logged, NewReceipt, Own, PositionUpdate, ReceiptState, Recorded, Store,
 };
 
 pub use endpoints::{Endpoints, Registered};
@@ -70,6 +72,7 @@ pub enum Error {
 enum Work {
     Receipt { new: Box<NewReceipt>, reply: oneshot::Sender<Result<Recorded, Error>> },
     Position { update: Box<PositionUpdate>, reply: oneshot::Sender<Result<(), Error>> },
+    Own { own: Box<Own>, reply: oneshot::Sender<Result<Option<Sequence>, Error>> },
 }
 
 /// Starts the writer. It ends when every `Ingest` is gone and the queue is empty.
@@ -108,6 +111,14 @@ impl Ingest {
     pub async fn record(&self, update: PositionUpdate) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Work::Position { update: Box::new(update), reply }).await?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Appends an event of the gateway's own; `None` if its condition did not hold. One that the log has
+    /// already keeps its sequence.
+    pub async fn append(&self, own: Own) -> Result<Option<Sequence>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Work::Own { own: Box::new(own), reply }).await?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 
@@ -175,7 +186,7 @@ async fn write(
     while let Some(first) = work.recv().await {
         let (batch, callers) = collect(first, &mut work);
         let started = Instant::now();
-        let items = callers.receipts.len() + callers.positions.len();
+        let items = callers.receipts.len() + callers.positions.len() + callers.own.len();
         match store.commit(batch).await {
             Ok(committed) => {
                 metrics::histogram!("tollgate_commit_seconds").record(started.elapsed());
@@ -183,7 +194,7 @@ async fn write(
                 metrics::counter!("tollgate_events_total").increment(committed.events.len() as u64);
                 metrics::gauge!("tollgate_head_sequence").set(committed.head.sequence.0 as f64);
                 on_commit(&committed.events);
-                callers.answer(committed.receipts);
+                callers.answer(committed.receipts, committed.own);
             }
             Err(error) => {
                 tracing::error!(%error, items, "commit failed; callers were told to try again");
@@ -201,6 +212,7 @@ async fn write(
 struct Callers {
     receipts: Vec<oneshot::Sender<Result<Recorded, Error>>>,
     positions: Vec<oneshot::Sender<Result<(), Error>>>,
+    own: Vec<oneshot::Sender<Result<Option<Sequence>, Error>>>,
 }
 
 /// Takes all that wait, up to the limits.
@@ -220,8 +232,13 @@ fn collect(first: Work, work: &mut mpsc::Receiver<Work>) -> (Batch, Callers) {
                 batch.positions.push(*update);
                 callers.positions.push(reply);
             }
+            Work::Own { own, reply } => {
+                batch.own.push(*own);
+                callers.own.push(reply);
+            }
         }
-        let full = batch.receipts.len() + batch.positions.len() >= MAX_BATCH_ITEMS;
+        let items = batch.receipts.len() + batch.positions.len() + batch.own.len();
+        let full = items >= MAX_BATCH_ITEMS;
         next = if full || bytes >= MAX_BATCH_BYTES { None } else { work.try_recv().ok() };
     }
     (batch, callers)
@@ -229,9 +246,12 @@ fn collect(first: Work, work: &mut mpsc::Receiver<Work>) -> (Batch, Callers) {
 
 impl Callers {
     /// A caller that is gone meanwhile needs no answer.
-    fn answer(self, recorded: Vec<Recorded>) {
+    fn answer(self, recorded: Vec<Recorded>, own: Vec<Option<Sequence>>) {
         for (reply, recorded) in self.receipts.into_iter().zip(recorded) {
             let _ = reply.send(Ok(recorded));
+        }
+        for (reply, sequence) in self.own.into_iter().zip(own) {
+            let _ = reply.send(Ok(sequence));
         }
         for reply in self.positions {
             let _ = reply.send(Ok(()));
@@ -243,6 +263,9 @@ impl Callers {
             let _ = reply.send(Err(error.clone()));
         }
         for reply in self.positions {
+            let _ = reply.send(Err(error.clone()));
+        }
+        for reply in self.own {
             let _ = reply.send(Err(error.clone()));
         }
     }

@@ -1,14 +1,16 @@
 //! `tollgate serve`: the gateway. This is the composition root: here, and only here, the modules are
 //! wired together, and here the order of a clean stop is decided.
 
+mod meters;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,21 +19,12 @@ use crate::config::{self, AuthMode, Config, LogFormat};
 use crate::delivery::{Clock, Delivery, Shared, Tail};
 use crate::grpc;
 use crate::http;
-use crate::ingest::{self, Endpoints, Ingest};
+use crate::ingest::links::{self, Links};
+use crate::ingest::{self, Endpoints, Ingest, overdue};
 use crate::store::{SqliteStore, Store};
 
 /// How long subscriptions have to commit what was settled before the store is closed.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-/// How often recorded samples are folded into their buckets.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// The buckets of all histograms of seconds.
-const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0,
-];
-/// The buckets of the sizes of commits.
-const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
-
 /// Run the gateway.
 ///
 /// Providers post webhooks to http.listen, subscribers call grpc.listen, monitoring asks admin.listen. It
@@ -163,7 +156,7 @@ impl Gateway {
         clock: Clock,
     ) -> anyhow::Result<Gateway> {
         // Metrics are registered as they are first recorded, so the recorder comes first.
-        let metrics = recorder();
+        let metrics = meters::recorder();
         let head = store.head().await?;
         let tail = Arc::new(Tail::new(head.sequence));
         let endpoints = Endpoints::new(config.endpoints.clone());
@@ -192,13 +185,37 @@ impl Gateway {
             writer,
             settle_within: SETTLE_WITHIN,
         };
-        gateway.spawn_http(&config, listeners.http, clock.clone());
+        let links = gateway.links(&config).await?;
+        gateway.spawn_http(&config, listeners.http, clock.clone(), links.clone());
         gateway.spawn_admin(&config, listeners.admin, metrics);
-        gateway.spawn_grpc(&config, listeners.grpc, clock())?;
+        gateway.spawn_grpc(&config, listeners.grpc, clock(), links)?;
+        gateway.spawn_overdue(&config, clock);
         Ok(gateway)
     }
 
-    fn spawn_http(&mut self, config: &Config, listener: TcpListener, clock: Clock) {
+    async fn links(&self, config: &Config) -> anyhow::Result<Links> {
+        let settings = links::Settings {
+            public_url: config.http.public_url.clone(),
+            allowed_hosts: config.links.allowed_hosts.clone(),
+            key: config.links.key.clone(),
+            visit_window: config.links.visit_window,
+        };
+        Ok(Links::load(self.store.clone(), self.ingest.clone(), settings).await?)
+    }
+
+    fn spawn_overdue(&self, config: &Config, clock: Clock) {
+        let (store, ingest) = (self.store.clone(), self.ingest.clone());
+        let interval = config.invoices.overdue_interval;
+        tokio::spawn(overdue::run(store, ingest, clock, interval, self.stopping.clone()));
+    }
+
+    fn spawn_http(&mut self, config: &Config, listener: TcpListener, clock: Clock, links: Links) {
+        let visits = http::links::Visits::new(
+            links,
+            clock.clone(),
+            config.links.max_visits_per_minute,
+            config.links.trusted_proxies.clone(),
+        );
         let shim = http::webhooks::Shim::new(
             self.ingest.clone(),
             clock,
@@ -209,7 +226,8 @@ impl Gateway {
         let limits = limits(config, config.http.max_connections);
         let stopping = self.stopping.clone();
         self.servers.push(tokio::spawn(async move {
-            http::serve(listener, shim.router(), limits, stopping).await;
+            let router = shim.router().merge(visits.router());
+            http::serve(listener, router, limits, stopping).await;
             Ok(())
         }));
     }
@@ -220,7 +238,7 @@ impl Gateway {
             metrics,
             refresh: Arc::new(move || {
                 let delivery = delivery.clone();
-                Box::pin(async move { refresh(&delivery).await })
+                Box::pin(async move { meters::refresh(&delivery).await })
             }),
             ingest: self.ingest.clone(),
             stopping: self.stopping.clone(),
@@ -228,7 +246,7 @@ impl Gateway {
         };
         let limits = limits(config, MAX_ADMIN_CONNECTIONS);
         let stopping = self.stopping.clone();
-        tokio::spawn(tidy_metrics(admin.metrics.clone(), stopping.clone()));
+        tokio::spawn(meters::tidy(admin.metrics.clone(), stopping.clone()));
         self.servers.push(tokio::spawn(async move {
             http::serve(listener, admin.router(), limits, stopping).await;
             Ok(())
@@ -240,6 +258,7 @@ impl Gateway {
         config: &Config,
         listener: TcpListener,
         started_at: Timestamp,
+        links: Links,
     ) -> anyhow::Result<()> {
         let settings = grpc::Settings {
             max_connections: config.grpc.max_connections,
@@ -254,6 +273,7 @@ impl Gateway {
         let context = grpc::Context {
             delivery: self.delivery.clone(),
             ingest: self.ingest.clone(),
+            links,
             auth: self.auth.clone(),
             settings: Arc::new(settings),
             stopping: self.stopping.clone(),
@@ -331,52 +351,6 @@ fn read_tls(tls: &config::Tls) -> anyhow::Result<grpc::Tls> {
             None => None,
         },
     })
-}
-
-/// The recorder is one for the process, however many gateways it runs.
-fn recorder() -> PrometheusHandle {
-    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-    let handle = RECORDER.get_or_init(|| {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), ITEMS)
-            })
-            .expect("the buckets are not empty")
-            .build_recorder();
-        let handle = recorder.handle();
-        // Only a second recorder could fail here, and this runs once.
-        let _ = metrics::set_global_recorder(recorder);
-        handle
-    });
-    handle.clone()
-}
-
-/// Folds recorded samples into their buckets: where nobody asks for the metrics they would pile up.
-async fn tidy_metrics(metrics: PrometheusHandle, stopping: CancellationToken) {
-    while stopping.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
-        metrics.run_upkeep();
-    }
-}
-
-/// Brings the gauges of subscriptions up to date.
-async fn refresh(delivery: &Delivery) {
-    let now = (delivery.shared().clock)();
-    for name in delivery.names("", crate::delivery::MAX_SUBSCRIPTIONS) {
-        let Ok(described) = delivery.describe(&name).await else { continue };
-        let snapshot = described.snapshot;
-        let set = |metric: &'static str, value: f64| {
-            metrics::gauge!(metric, "subscription" => name.clone()).set(value);
-        };
-        set("tollgate_subscription_position", snapshot.position.0 as f64);
-        set("tollgate_subscription_backlog_events", snapshot.backlog.events as f64);
-        set("tollgate_subscription_outstanding", snapshot.outstanding as f64);
-        set("tollgate_subscription_held_back", snapshot.held_back as f64);
-        set("tollgate_subscription_dead_letters", snapshot.dead_letters as f64);
-        let lag = snapshot.backlog.oldest_received_at;
-        let lag = lag.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0));
-        set("tollgate_subscription_lag_seconds", lag);
-    }
 }
 
 fn start_log(config: &Config) {

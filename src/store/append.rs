@@ -12,8 +12,8 @@ use jiff::civil::Date;
 
 use super::{Codec, Condition, Head, Logged, NewReceipt, Own, Recorded, chain};
 use crate::model::{
-    Draft, EndpointName, Event, EventKey, Fact, ReceiptNumber, ReceiptReference, Sequence, SubjectId,
-    SubjectState,
+    Draft, EndpointName, Event, EventKey, Fact, ReceiptNumber, ReceiptReference, Sequence,
+    SubjectId, SubjectState,
 };
 
 /// A draft with the keys by which the log knows it and its subject.
@@ -188,7 +188,8 @@ fn holds(condition: Option<Condition>, state: Option<&SubjectState>, draft: &mut
     match condition {
         None | Some(Condition::Always) => true,
         Some(Condition::StillDue(due)) => {
-            let Some((state, fact)) = state.and_then(|state| Some((state, state.overdue_fact(due)?)))
+            let Some((state, fact)) =
+                state.and_then(|state| Some((state, state.overdue_fact(due)?)))
             else {
                 return false;
             };

@@ -11,8 +11,8 @@ use super::payment_axes::{MAX_ENTRIES, PaymentAxes};
 use super::*;
 use crate::model::references::MAX_METADATA_ENTRIES;
 use crate::model::{
-    Collection, CustomerAction, CustomerActionFact, Dispute, DisputeState, EndpointName, Entry, EntryState, Money, PaymentFact,
-    PaymentReport, PaymentStatus,
+    Collection, CustomerAction, CustomerActionFact, Dispute, DisputeState, EndpointName, Entry,
+    EntryState, Money, PaymentFact, PaymentReport, PaymentStatus,
 };
 
 fn subject(kind: SubjectKind) -> Subject {
@@ -169,11 +169,8 @@ fn any_payment_fact() -> impl Strategy<Value = PaymentFact> {
 }
 
 fn any_invoice_fact() -> impl Strategy<Value = InvoiceFact> {
-    let due_dates = vec![
-        None,
-        Some(jiff::civil::date(2026, 11, 30)),
-        Some(jiff::civil::date(2026, 12, 31)),
-    ];
+    let due_dates =
+        vec![None, Some(jiff::civil::date(2026, 11, 30)), Some(jiff::civil::date(2026, 12, 31))];
     (select(InvoiceStatus::ALL), any_money(), any_money(), any_money(), select(due_dates)).prop_map(
         |(status, total, paid, balance, due_date)| InvoiceFact {
             status,

@@ -152,12 +152,7 @@ impl Writer {
             self.subjects.put(key, (id, state));
         }
         let events = appended.events.into_iter().map(|event| event.logged).collect();
-        Ok(Committed {
-            receipts: appended.recorded,
-            own: appended.own,
-            events,
-            head: self.head,
-        })
+        Ok(Committed { receipts: appended.recorded, own: appended.own, events, head: self.head })
     }
 
     /// Runs one statement that is a transaction of its own, and gives its row.
