@@ -70,6 +70,8 @@ pub struct Settings {
     pub keepalive: Duration,
     /// How long the drain lasts before connections are cut.
     pub drain: Duration,
+    /// Whether refused requests are kept in memory.
+    pub keep_refused: bool,
     /// TLS; plaintext without.
     pub tls: Option<Tls>,
 }

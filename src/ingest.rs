@@ -6,6 +6,7 @@
 pub mod endpoints;
 pub mod links;
 pub mod overdue;
+pub mod refused;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,6 +14,7 @@ use crate::receipt::signature::Candidates;
 use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 
 pub mod calls;
+pub mod diagnosis;
 pub mod payload;
 pub mod samples;
 

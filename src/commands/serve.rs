@@ -222,7 +222,8 @@ impl Gateway {
             config.http.max_body_bytes,
             config.http.read_timeout,
             config.http.max_requests_per_second_per_endpoint,
-        );
+        )
+        .keep_refused(config.http.keep_refused);
         let limits = limits(config, config.http.max_connections);
         let stopping = self.stopping.clone();
         self.servers.push(tokio::spawn(async move {
@@ -268,6 +269,7 @@ impl Gateway {
             heartbeat: config.grpc.heartbeat,
             keepalive: config.grpc.keepalive,
             drain: config.grpc.drain,
+            keep_refused: config.http.keep_refused,
             tls: config.grpc.tls.as_ref().map(read_tls).transpose()?,
         };
         let context = grpc::Context {

@@ -39,6 +39,7 @@ pub struct Shim {
     max_body_bytes: usize,
     read_timeout: Duration,
     limiter: Option<Arc<Limiter>>,
+    keep_refused: bool,
 }
 
 /// What an accepted request is answered with.
@@ -81,7 +82,12 @@ impl Shim {
     ) -> Shim {
         let limiter =
             max_requests_per_second.map(|rate| Arc::new(Limiter::keyed(Quota::per_second(rate))));
-        Shim { ingest, clock, max_body_bytes, read_timeout, limiter }
+        Shim { ingest, clock, max_body_bytes, read_timeout, limiter, keep_refused: false }
+    }
+
+    /// Keeps the last refused requests of each endpoint in memory, for `doctor`.
+    pub fn keep_refused(self, keep_refused: bool) -> Shim {
+        Shim { keep_refused, ..self }
     }
 
     /// All paths go through one handler: which of them are endpoints changes while the gateway runs.
@@ -132,6 +138,10 @@ impl Shim {
             let provider = registered.provider.name;
             tracing::warn!(provider, endpoint = %endpoint.name, %error, "request refused");
             registered.health.refuse(now, error.to_string());
+            if self.keep_refused {
+                let ring = registered.health.refused_requests();
+                ring.keep(now, error.to_string(), request.clone());
+            }
             Refusal::NotAuthentic
         })
     }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use metrics::{Counter, Histogram, counter, histogram};
 
+use super::refused::Ring;
 use crate::model::EndpointName;
 use crate::providers::{Endpoint, Provider, find};
 
@@ -59,6 +60,7 @@ pub struct Health {
     refused: AtomicU64,
     last_accepted_us: AtomicI64,
     last_refusal: Mutex<Option<(Timestamp, String)>>,
+    refused_requests: Ring,
 }
 
 impl Endpoints {
@@ -130,6 +132,11 @@ impl Health {
     pub fn refuse(&self, at: Timestamp, reason: String) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, reason));
+    }
+
+    /// The last refused requests, where they are kept.
+    pub fn refused_requests(&self) -> &Ring {
+        &self.refused_requests
     }
 
     /// How many were authentic.
