@@ -196,9 +196,9 @@ fn show_refused(request: &RefusedRequest) -> std::io::Result<()> {
         request.endpoint
     ))?;
     output::line(&format!("  refused: {}", request.reason))?;
-    match request.body_left_out {
-        true => output::line("  its body was too large to be kept")?,
-        false => output::line(&format!("  {}", request.verdict))?,
+    match request.verdict.as_str() {
+        "" => output::line("  its body was too large to be kept")?,
+        verdict => output::line(&format!("  {verdict}"))?,
     }
     let findings = &request.findings;
     findings.iter().try_for_each(|it| show_finding(&it.cause, &it.found, &it.advice))

@@ -18,6 +18,8 @@ use crate::providers::{Endpoint, Provider};
 /// The keys of an endpoint that every provider has.
 const COMMON_KEYS: &[&str] = &["provider", "name", "path", SECRETS];
 const SECRETS: &str = "secrets";
+/// Below it no endpoint may be.
+const LINKS: &str = "/l/";
 /// How many values one secret may have; each is tried for each request.
 const MAX_SECRET_VALUES: usize = 8;
 
@@ -101,6 +103,8 @@ impl<'t> Entry<'_, '_, 't> {
         } else if !plain || !parts_are_names {
             let reason = format!("`{path}` is not a plain path like `/webhooks/stripe/acme-eu`");
             self.refuse("path", reason);
+        } else if path.starts_with(LINKS) {
+            self.refuse("path", format!("`{path}` is where payment links are visited"));
         }
         path.to_owned()
     }

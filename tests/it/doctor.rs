@@ -41,8 +41,8 @@ fn captured(directory: &Path, request: &Request) {
 }
 
 async fn doctor(directory: &Path, more: &[&str]) -> Ran {
-    let ran = run(directory, &[&["doctor", "stripe", "--request", "request.http"], more].concat());
-    let ran = ran.await;
+    let arguments = [&["doctor", "stripe", "--request", "request.http"], more].concat();
+    let ran = run(directory, &arguments).await;
     assert!(!format!("{ran:?}").contains("0123456789abcdef"), "a secret is shown: {ran:?}");
     ran
 }

@@ -64,8 +64,7 @@ async fn a_payment_is_explained_from_receipt_to_ack() {
     assert_eq!(json["events"][0]["receipt"]["verifiedBy"], "webhook_secret[0]");
     assert_eq!(json["events"][0]["deliveries"][0]["externalRef"], "deal-42");
 
-    let missing =
-        run(gateway.directory(), &["explain", "payments/stripe/test/none", "--address", &address]);
-    let missing = missing.await;
+    let missing = ["explain", "payments/stripe/test/none", "--address", &address];
+    let missing = run(gateway.directory(), &missing).await;
     assert!(!missing.ok && missing.err.contains("does not exist"), "{missing:?}");
 }

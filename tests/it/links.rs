@@ -228,10 +228,10 @@ async fn links_are_made_by_those_who_may_and_lead_where_they_may() {
 async fn a_link_about_a_payment_request_tells_in_its_lane_and_takes_no_end_back() {
     let gateway = TestGateway::with(config(LINKS)).await;
     let client = gateway.client().await;
-    gateway.accept("checkout.session.completed", "1").await;
+    gateway.accept("quote.canceled", "1").await;
     let about = events(&client).await.into_iter().map(|event| event.subject);
     let about = about.into_iter().find(|subject| subject.starts_with("paymentRequests/"));
-    let about = about.expect("a checkout");
+    let about = about.expect("a quote");
     let link =
         create(&client, CreatePaymentLinkRequest { subject: about.clone(), ..order() }).await;
     assert_eq!(link.subject, about);
@@ -241,7 +241,7 @@ async fn a_link_about_a_payment_request_tells_in_its_lane_and_takes_no_end_back(
     let change = opened.change.as_ref().expect("a change");
     assert_eq!(
         (opened.subject.as_str(), change.current.as_str()),
-        (about.as_str(), "CHECKOUT_COMPLETED")
+        (about.as_str(), "REQUEST_CANCELED")
     );
 
     // Of a payment only the id is taken.

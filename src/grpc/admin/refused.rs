@@ -10,6 +10,8 @@ use crate::ingest::Registered;
 use crate::ingest::refused::{Diagnosis, Refused};
 use crate::model::EndpointName;
 
+/// How many bytes of bodies one answer has.
+const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 /// How many are diagnosed in one call: each takes a moment of a processor.
 const MAX_DIAGNOSED: usize = 20;
 
@@ -48,6 +50,7 @@ pub(super) async fn list(
         })
         .collect();
     let mut requests = Vec::with_capacity(all.len());
+    let mut bytes = 0;
     for (at, (registered, refused)) in all.into_iter().enumerate() {
         let mut told = to_proto(&registered, &refused);
         if list.diagnose && at < MAX_DIAGNOSED && !refused.body_left_out {
@@ -55,6 +58,13 @@ pub(super) async fn list(
             let diagnosed =
                 tokio::task::spawn_blocking(move || refused.diagnose(&registered, &endpoints));
             tell(&mut told, diagnosed.await.ok());
+        }
+        if let Some(raw) = &mut told.raw {
+            bytes += raw.body.len();
+            if bytes > MAX_ANSWER_BYTES {
+                raw.body.clear();
+                told.body_left_out = true;
+            }
         }
         requests.push(told);
     }

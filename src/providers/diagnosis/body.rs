@@ -6,8 +6,9 @@ use percent_encoding::percent_decode;
 
 use super::{Cause, Change, Edit};
 
-/// Larger bodies are not written anew.
-const MAX_BYTES: usize = 512 * 1024;
+/// Larger bodies are not changed, or not written anew: every change is a copy.
+const MAX_BYTES: usize = 2 * 1024 * 1024;
+const MAX_ANEW_BYTES: usize = 64 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How JSON is laid out.
@@ -46,7 +47,9 @@ pub fn changes(body: &Bytes) -> Vec<Change> {
     }
     let mut all = edges(body);
     all.extend(character_sets(body));
-    if let Ok(text) = std::str::from_utf8(body) {
+    if let Ok(text) = std::str::from_utf8(body)
+        && text.len() <= MAX_ANEW_BYTES
+    {
         all.extend(written_anew(text));
     }
     all.retain(|(_, other)| other != body);
