@@ -52,6 +52,9 @@ pub struct Args {
         env = "TOLLGATE_CONFIG"
     )]
     config: PathBuf,
+    /// The provider's key that the request names, as its API answered, for providers that sign with one
+    #[arg(long, value_name = "FILE", requires = "request")]
+    key: Option<PathBuf>,
     /// The time to hold the request against, 2026-11-24T12:00:00Z; now if not given
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
@@ -73,7 +76,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config, config::process_environment())?;
     let (endpoint, others) = endpoints(&config, provider.name, args.endpoint.as_deref())?;
     let now = args.now.unwrap_or_else(Timestamp::now);
-    let case = Case { provider, endpoint: &endpoint, others: &others, request: &request, now };
+    let key = args.key.as_deref().map(request_file::read_key).transpose()?;
+    let case = Case {
+        provider,
+        endpoint: &endpoint,
+        others: &others,
+        request: &request,
+        now,
+        key: key.as_ref(),
+    };
     let diagnosis = diagnose(case);
     match args.json {
         true => output::json(&as_json(&endpoint, &diagnosis))?,
@@ -122,7 +133,8 @@ fn show(endpoint: &Endpoint, diagnosis: &Diagnosis) -> std::io::Result<()> {
             Ok(())
         }
         Diagnosis::NeedsKey(key) => output::line(&format!(
-            "It names the provider's key `{key}`, which a gateway fetches: offline nothing can be said."
+            "It names the provider's key `{key}`, which a gateway fetches; give what the provider's API \
+             answers for it with --key FILE."
         )),
         Diagnosis::Unexplained { reason, attempts } => output::line(&format!(
             "It does not verify at {name}: {reason}. None of {attempts} known mistakes explains it: it \

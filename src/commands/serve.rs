@@ -188,8 +188,8 @@ impl Gateway {
         let links = gateway.links(&config).await?;
         gateway.spawn_http(&config, listeners.http, clock.clone(), links.clone());
         gateway.spawn_admin(&config, listeners.admin, metrics);
-        gateway.spawn_grpc(&config, listeners.grpc, clock(), links)?;
-        gateway.spawn_overdue(&config, clock);
+        gateway.spawn_grpc(&config, listeners.grpc, clock(), links.clone())?;
+        gateway.spawn_timers(&config, clock, links);
         Ok(gateway)
     }
 
@@ -203,7 +203,8 @@ impl Gateway {
         Ok(Links::load(self.store.clone(), self.ingest.clone(), settings).await?)
     }
 
-    fn spawn_overdue(&self, config: &Config, clock: Clock) {
+    fn spawn_timers(&self, config: &Config, clock: Clock, links: Links) {
+        tokio::spawn(links.tidy(clock.clone(), self.stopping.clone()));
         let (store, ingest) = (self.store.clone(), self.ingest.clone());
         let interval = config.invoices.overdue_interval;
         tokio::spawn(overdue::run(store, ingest, clock, interval, self.stopping.clone()));

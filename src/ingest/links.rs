@@ -10,12 +10,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lru::LruCache;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+use tokio_util::sync::CancellationToken;
 
-use super::{Error, Ingest};
+use super::{Error, Ingest, overdue};
 use crate::model::{
     CustomerAction, CustomerActionFact, Draft, EndpointName, Fact, References, Subject, SubjectKind,
 };
@@ -37,6 +38,11 @@ const TOKEN_CHARACTERS: usize = 43;
 const MAX_TARGET_BYTES: usize = 4096;
 /// How many visits are remembered as counted, so that repeated ones need no commit.
 const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("more than none");
+
+/// How long an expired link is still told from one that never was.
+const KEPT_AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// How often older ones are forgotten, with what they refer to.
+const TIDY_INTERVAL: Duration = Duration::from_secs(600);
 
 /// How links are made and counted.
 #[derive(Clone, Debug)]
@@ -225,6 +231,24 @@ impl Links {
         let sequence = ingest.append(own).await?;
         self.counted().put(visit, ());
         Ok(if sequence > Some(head) { Counted::Once } else { Counted::Before })
+    }
+
+    /// Forgets links that expired long ago, until `stopping`.
+    pub async fn tidy(self, clock: overdue::Clock, stopping: CancellationToken) {
+        loop {
+            let before = clock().saturating_sub(KEPT_AFTER_EXPIRY);
+            let forgotten = match before {
+                Ok(before) => self.inner.store.forget_links(before).await,
+                Err(_) => Ok(()),
+            };
+            if let Err(error) = forgotten {
+                tracing::warn!(%error, "expired links are forgotten later");
+            }
+            let pause = tokio::time::sleep(TIDY_INTERVAL);
+            if stopping.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
     }
 
     fn token(&self, id: &[u8; ID_BYTES]) -> String {

@@ -84,6 +84,7 @@ impl Refused {
             others: &others,
             request: &self.request,
             now: self.at,
+            key: None,
         })
     }
 }

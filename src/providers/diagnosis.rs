@@ -15,6 +15,7 @@ use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
+use super::calls::Key;
 use super::{Endpoint, Keys, Provider, Verdict};
 use crate::receipt::{Request, VerifyError};
 
@@ -37,6 +38,8 @@ pub struct Case<'a> {
     pub request: &'a Request,
     /// When it came, or now.
     pub now: Timestamp,
+    /// The key of the provider's that the request may name, as its API answered.
+    pub key: Option<&'a Bytes>,
 }
 
 /// What was found.
@@ -265,7 +268,14 @@ impl Trials<'_> {
         now: Timestamp,
     ) -> Result<String, VerifyError> {
         self.attempts += 1;
-        match (self.case.provider.verify)(request, endpoint, &Keys::default(), now)? {
+        let verify = self.case.provider.verify;
+        let mut verdict = verify(request, endpoint, &Keys::default(), now)?;
+        if let (Verdict::NeedsKey(needed), Some(body)) = (&verdict, self.case.key) {
+            let key = Key { body: body.clone(), fetched_at: now };
+            verdict =
+                verify(request, endpoint, &Keys::new([(needed.id.clone(), key)].into()), now)?;
+        }
+        match verdict {
             Verdict::Verified(proof) | Verdict::NeedsConfirmation(proof) => {
                 Ok(proof.verified_by().to_owned())
             }

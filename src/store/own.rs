@@ -73,6 +73,8 @@ pub trait OwnStore: Send + Sync + 'static {
     async fn put_link(&self, link: &LinkRow) -> Result<(), Error>;
     /// The link with this id.
     async fn link(&self, id: &[u8; 16]) -> Result<Option<LinkRow>, Error>;
+    /// Forgets links that stopped working before this time.
+    async fn forget_links(&self, expired_before: Timestamp) -> Result<(), Error>;
     /// Invoices that await a due date before this day, the earliest first, after a given one.
     async fn due_invoices(
         &self,

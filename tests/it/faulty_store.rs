@@ -237,6 +237,10 @@ impl OwnStore for FaultyStore {
         self.inner.link(id).await
     }
 
+    async fn forget_links(&self, expired_before: Timestamp) -> Result<(), Error> {
+        self.inner.forget_links(expired_before).await
+    }
+
     async fn due_invoices(
         &self,
         before: Date,

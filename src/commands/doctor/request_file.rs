@@ -31,17 +31,26 @@ struct Written {
     body_base64: Option<String>,
 }
 
-/// Reads a file.
+/// Reads a key as the provider's API answered it.
+pub fn read_key(path: &Path) -> anyhow::Result<Bytes> {
+    read_bytes(path).map(Bytes::from)
+}
+
+/// Reads a request.
 pub fn read(path: &Path) -> anyhow::Result<Request> {
-    let shown = path.display();
-    let file = std::fs::metadata(path).with_context(|| format!("{shown} cannot be read"))?;
-    ensure!(file.len() <= MAX_FILE_BYTES, "{shown} is larger than {MAX_FILE_BYTES} bytes");
-    let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
+    let bytes = read_bytes(path)?;
     let request = match bytes.trim_ascii_start().starts_with(b"{") {
         true => from_json(&bytes),
         false => from_http(&bytes),
     };
-    request.with_context(|| format!("{shown} holds no HTTP request"))
+    request.with_context(|| format!("{} holds no HTTP request", path.display()))
+}
+
+fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let file = std::fs::metadata(path).with_context(|| format!("{shown} cannot be read"))?;
+    ensure!(file.len() <= MAX_FILE_BYTES, "{shown} is larger than {MAX_FILE_BYTES} bytes");
+    std::fs::read(path).with_context(|| format!("{shown} cannot be read"))
 }
 
 fn from_http(bytes: &[u8]) -> anyhow::Result<Request> {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use jiff::civil::{Date, date};
-use jiff::{Span, Unit};
+use jiff::{Span, Timestamp, Unit};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -27,6 +27,8 @@ const PUT: &str = "
 const LINK: &str = "
     SELECT id, target_url, subject, references_, live, created_at_us, expires_at_us
     FROM links WHERE id = ?";
+const FORGET: &str = "DELETE FROM links WHERE id IN
+    (SELECT id FROM links WHERE expires_at_us < ? ORDER BY expires_at_us LIMIT 1000)";
 const DUE: &str = "
     SELECT due, id, state FROM due_invoices JOIN subjects ON id = subject
     WHERE due < ?1 AND (due, subject) > (?2, ?3) ORDER BY due, subject LIMIT ?4";
@@ -65,6 +67,11 @@ impl OwnStore for SqliteStore {
     async fn link(&self, id: &[u8; 16]) -> Result<Option<LinkRow>, Error> {
         let row = sqlx::query(LINK).bind(id.to_vec()).fetch_optional(&self.readers).await?;
         row.map(|row| link_of(&row)).transpose()
+    }
+
+    async fn forget_links(&self, expired_before: Timestamp) -> Result<(), Error> {
+        let query = sqlx::query(FORGET).bind(expired_before.as_microsecond());
+        self.writer().await?.row(query).await.map(|_| ())
     }
 
     async fn due_invoices(

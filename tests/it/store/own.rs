@@ -177,4 +177,8 @@ pub async fn links_and_their_key_stay(engine: Engine) {
     assert_ne!(key, [0; 32]);
     assert_eq!(store.link(&[7; 16]).await.expect("read"), Some(link));
     assert_eq!(store.link(&[8; 16]).await.expect("read"), None);
+    store.forget_links(at(2)).await.expect("done");
+    assert!(store.link(&[7; 16]).await.expect("read").is_some(), "it has just expired");
+    store.forget_links(at(3)).await.expect("done");
+    assert_eq!(store.link(&[7; 16]).await.expect("read"), None);
 }

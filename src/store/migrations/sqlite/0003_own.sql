@@ -8,6 +8,7 @@ CREATE TABLE links (
     created_at_us INTEGER NOT NULL,
     expires_at_us INTEGER
 ) WITHOUT ROWID;
+CREATE INDEX links_expiring ON links (expires_at_us) WHERE expires_at_us IS NOT NULL;
 
 -- Open invoices with the day on which they are due, in days since 1970, until they are paid or overdue.
 CREATE TABLE due_invoices (
