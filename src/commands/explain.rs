@@ -288,8 +288,8 @@ fn told(subscription: &Subscription, event: &Event, delivery: Option<&TimelineDe
         ),
         "waiting" if subscription.paused => "waits: the subscription is paused".to_owned(),
         "waiting" => format!(
-            "waits: the subscription is at {} of {}",
-            subscription.position, subscription.head
+            "waits: the subscription is at {} of {}, with {} out",
+            subscription.position, subscription.head, subscription.outstanding
         ),
         other => other.replace('_', " "),
     }

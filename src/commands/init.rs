@@ -84,7 +84,8 @@ const TEMPLATE: &str = r#"# The configuration of a Tollgate gateway: `tollgate s
 # visit_window_seconds = 600
 # From one address.
 # max_visits_per_minute = 30
-# Proxies whose X-Forwarded-For is believed: addresses or networks, "10.0.0.0/8".
+# Proxies whose X-Forwarded-For is believed: addresses or networks, "10.0.0.0/8". Behind a proxy that is
+# not named here all visitors share one limit.
 # trusted_proxies = []
 
 [invoices]

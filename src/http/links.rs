@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -28,6 +29,8 @@ use crate::ingest::links::{Counted, Links, PATH};
 const MAX_VISITOR_WAIT: Duration = Duration::from_secs(2);
 /// When a visitor who was refused may try again, in seconds.
 const RETRY_AFTER_SECONDS: &str = "60";
+/// Where proxies tell whom they stand for.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Headers by which browsers tell that they only look ahead, and what they say then.
 const LOOK_AHEAD_HEADERS: &[&str] = &["sec-purpose", "purpose", "x-purpose", "x-moz"];
 const LOOK_AHEAD_WORDS: &[&str] = &["prefetch", "prerender", "preview"];
@@ -97,6 +100,8 @@ pub struct Visits {
     limiter: Arc<Limiter>,
     slots: std::hash::RandomState,
     trusted_proxies: Arc<[Network]>,
+    /// Whether it was said that visits come through a proxy that is not trusted.
+    warned: Arc<AtomicBool>,
 }
 
 /// Why a visit was not led on.
@@ -124,7 +129,8 @@ impl Visits {
     ) -> Visits {
         let limiter = Arc::new(Limiter::keyed(Quota::per_minute(max_visits_per_minute)));
         let slots = std::hash::RandomState::new();
-        Visits { links, clock, limiter, slots, trusted_proxies: trusted_proxies.into() }
+        let warned = Arc::default();
+        Visits { links, clock, limiter, slots, trusted_proxies: trusted_proxies.into(), warned }
     }
 
     /// The one route.
@@ -138,6 +144,7 @@ impl Visits {
             return Err(Refusal::Method);
         }
         if self.limiter.check_key(&self.slot(self.visitor(&request))).is_err() {
+            self.warn_of_proxy(&request);
             return Err(Refusal::TooMany);
         }
         let token = request.uri.path().strip_prefix(PATH).unwrap_or_default();
@@ -180,7 +187,7 @@ impl Visits {
         if !trusted(&peer) {
             return peer;
         }
-        let values = request.headers.get_all("x-forwarded-for").iter();
+        let values = request.headers.get_all(FORWARDED_FOR).iter();
         let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
         let addresses = texts.iter().flat_map(|text| text.split(',')).rev();
         addresses
@@ -188,6 +195,17 @@ impl Visits {
             .map(|address| address.to_canonical())
             .find(|address| !trusted(address))
             .unwrap_or(peer)
+    }
+
+    /// Behind a proxy that is not trusted all visitors share one limit; it is said once.
+    fn warn_of_proxy(&self, request: &Parts) {
+        let forwarded =
+            self.trusted_proxies.is_empty() && request.headers.contains_key(FORWARDED_FOR);
+        if forwarded && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "too many visits of links come through a proxy that `links.trusted_proxies` does not name"
+            );
+        }
     }
 
     fn slot(&self, address: IpAddr) -> Slot {

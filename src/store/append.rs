@@ -130,8 +130,8 @@ impl From<Own> for Incoming {
     }
 }
 
-/// Puts a batch's drafts behind the head. The gateway's own come last, so that what a provider said in the
-/// same batch is known to them.
+/// Puts a batch's drafts behind the head, in their order. The gateway's own must come last, so that what a
+/// provider said in the same batch is known to them.
 pub fn append(
     head: Head,
     codec: Codec,
@@ -147,8 +147,7 @@ pub fn append(
         own: Vec::new(),
         head: (head.sequence, head.hash),
     };
-    let (own, receipts): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|one| one.own.is_some());
-    for receipt in receipts.into_iter().chain(own) {
+    for receipt in incoming {
         let mut recorded =
             Recorded { receipt: receipt.number, sequences: receipt.earlier, duplicates: 0 };
         let reference = match receipt.own {
@@ -156,8 +155,7 @@ pub fn append(
             Some(_) => None,
         };
         for mut keyed in receipt.drafts {
-            let known = appended.subjects.get(&keyed.subject).map(|touched| &touched.state);
-            if !holds(receipt.own, known, &mut keyed.draft) {
+            if !holds(receipt.own, &appended.subjects, &mut keyed) {
                 continue;
             }
             let sequence = match claims.entry(keyed.key) {
@@ -184,18 +182,20 @@ pub fn append(
 }
 
 /// Whether what a draft depends on holds now, with the draft brought up to date.
-fn holds(condition: Option<Condition>, state: Option<&SubjectState>, draft: &mut Draft) -> bool {
+fn holds(
+    condition: Option<Condition>,
+    subjects: &HashMap<[u8; 16], Touched>,
+    keyed: &mut Keyed,
+) -> bool {
     match condition {
         None | Some(Condition::Always) => true,
         Some(Condition::StillDue(due)) => {
-            let Some((state, fact)) =
-                state.and_then(|state| Some((state, state.overdue_fact(due)?)))
-            else {
-                return false;
-            };
-            draft.fact = Fact::Invoice(fact);
-            draft.references = state.references();
-            draft.live = state.live();
+            let state = subjects.get(&keyed.subject).map(|touched| &touched.state);
+            let found = state.and_then(|state| Some((state, state.overdue_fact(due)?)));
+            let Some((state, fact)) = found else { return false };
+            keyed.draft.fact = Fact::Invoice(fact);
+            keyed.draft.references = state.references();
+            keyed.draft.live = state.live();
             true
         }
     }
