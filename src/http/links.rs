@@ -3,7 +3,7 @@
 //! being counted. The visitor's address is used to limit visits and, like the user agent, kept nowhere.
 
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -191,7 +191,7 @@ impl Visits {
         let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
         let addresses = texts.iter().flat_map(|text| text.split(',')).rev();
         addresses
-            .map_while(|text| text.trim().parse::<IpAddr>().ok())
+            .map_while(|text| address_of(text.trim()))
             .map(|address| address.to_canonical())
             .find(|address| !trusted(address))
             .unwrap_or(peer)
@@ -217,6 +217,12 @@ impl Visits {
         let [a, b, ..] = hash.to_be_bytes();
         Slot::from_be_bytes([a, b])
     }
+}
+
+/// An address, or one with its port, as some proxies write it.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(with_port)
 }
 
 async fn handle(State(visits): State<Visits>, request: Request) -> Response {

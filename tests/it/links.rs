@@ -291,5 +291,6 @@ async fn visits_are_limited_for_each_address() {
     assert_eq!(answers, [404, 404, 404, 429]);
     // What stands before the last address that is no proxy's is the visitor's own word.
     assert_eq!(from("198.51.100.1, 203.0.113.7, 127.0.0.9").await, 429);
+    assert_eq!(from("203.0.113.7:4711").await, 429);
     assert_eq!(from("198.51.100.1").await, 404);
 }
