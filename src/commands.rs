@@ -4,6 +4,8 @@
 pub mod connection;
 pub mod dead_letters;
 pub mod demo;
+pub mod doctor;
+pub mod explain;
 pub mod filter_options;
 pub mod init;
 pub mod output;
@@ -51,6 +53,8 @@ enum Command {
     Subscriptions(subscriptions::Args),
     DeadLetters(dead_letters::Args),
     Receipts(receipts::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
     Verify(verify::Args),
     Token(token::Args),
 }
@@ -67,6 +71,8 @@ impl Cli {
             Command::Subscriptions(args) => subscriptions::run(args),
             Command::DeadLetters(args) => dead_letters::run(args),
             Command::Receipts(args) => receipts::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Explain(args) => explain::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Token(args) => token::run(args),
         };

@@ -6,7 +6,10 @@
 
 mod endpoints;
 mod fetch;
+mod links;
+mod log;
 mod mistake;
+mod network;
 mod reader;
 
 use std::net::SocketAddr;
@@ -18,7 +21,10 @@ use crate::providers::{Endpoint, PROVIDERS, Provider};
 use reader::{Environment, Reader};
 
 pub use fetch::Fetch;
+pub use links::{Invoices, Links};
+pub use log::{Log, LogFormat};
 pub use mistake::{Error, Mistake};
+pub use network::Network;
 
 /// What a variable's name begins with.
 pub const ENVIRONMENT_PREFIX: &str = "TOLLGATE_";
@@ -40,6 +46,10 @@ pub struct Config {
     pub fetch: Fetch,
     /// Who may call.
     pub auth: Auth,
+    /// Tracked payment links.
+    pub links: Links,
+    /// What is done about invoices.
+    pub invoices: Invoices,
     /// What is logged.
     pub log: Log,
     /// The accounts at providers.
@@ -68,6 +78,8 @@ pub struct Http {
     pub max_connections: usize,
     /// How many requests a second one endpoint may get; `None` for any number.
     pub max_requests_per_second_per_endpoint: Option<NonZeroU32>,
+    /// Whether the last refused requests are kept in memory, for `doctor`.
+    pub keep_refused: bool,
 }
 
 /// `[grpc]`
@@ -131,24 +143,6 @@ pub enum AuthMode {
     None,
 }
 
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// How a line looks.
-    pub format: LogFormat,
-    /// What is logged, as a tracing filter.
-    pub filter: String,
-}
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
-}
-
 impl Config {
     /// Reads and checks a file and these variables. Loading again is how a running gateway takes up
     /// changed endpoints.
@@ -203,7 +197,9 @@ fn parse_for(
             mode: reader
                 .choice("auth.mode", &[("token", AuthMode::Token), ("none", AuthMode::None)]),
         },
-        log: read_log(&mut reader),
+        links: links::read_links(&mut reader),
+        invoices: links::read_invoices(&mut reader),
+        log: log::read(&mut reader),
         endpoints: Vec::new(),
         http,
     };
@@ -247,6 +243,7 @@ fn read_http(reader: &mut Reader<'_>) -> Http {
             0,
             0..=1_000_000,
         )),
+        keep_refused: reader.switch("http.keep_refused", false),
     }
 }
 
@@ -330,17 +327,6 @@ fn read_admin(reader: &mut Reader<'_>) -> Admin {
     Admin { listen, allowed_hosts }
 }
 
-fn read_log(reader: &mut Reader<'_>) -> Log {
-    const KEY: &str = "log.filter";
-    let format =
-        reader.choice("log.format", &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)]);
-    let filter = reader.text(KEY, "info");
-    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&filter) {
-        reader.refuse(KEY, format!("`{filter}` is not a filter: {error}"));
-    }
-    Log { format, filter }
-}
-
 /// Refuses listeners that would serve strangers without the protection they need.
 fn check_listeners(config: &Config, reader: &mut Reader<'_>) {
     let listeners = [
@@ -386,7 +372,9 @@ pub(crate) fn known_keys() -> Vec<&'static str> {
     read_grpc(&mut reader);
     read_admin(&mut reader);
     fetch::read(&mut reader);
-    read_log(&mut reader);
+    log::read(&mut reader);
+    links::read_links(&mut reader);
+    links::read_invoices(&mut reader);
     reader.choice("auth.mode", &[("token", ())]);
     reader.known().to_vec()
 }

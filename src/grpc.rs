@@ -26,6 +26,7 @@ use tonic::transport::{Certificate, Identity, Server};
 
 use crate::delivery::Delivery;
 use crate::ingest::Ingest;
+use crate::ingest::links::Links;
 
 pub use auth::Auth;
 
@@ -69,6 +70,8 @@ pub struct Settings {
     pub keepalive: Duration,
     /// How long the drain lasts before connections are cut.
     pub drain: Duration,
+    /// Whether refused requests are kept in memory.
+    pub keep_refused: bool,
     /// TLS; plaintext without.
     pub tls: Option<Tls>,
 }
@@ -91,6 +94,8 @@ pub struct Context {
     pub delivery: Delivery,
     /// The writer.
     pub ingest: Ingest,
+    /// The tracked links.
+    pub links: Links,
     /// The credentials.
     pub auth: Auth,
     /// The settings.

@@ -3,10 +3,12 @@
 //! size. A request is answered 2xx only after what it said is committed (P1).
 
 pub mod admin;
+pub mod links;
 pub mod opening;
 pub mod webhooks;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +43,10 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// Who is at the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
 /// Serves a router until `stopping` is cancelled and open requests are answered.
 pub async fn serve(
     listener: TcpListener,
@@ -69,11 +75,12 @@ pub async fn serve(
             () = stopping.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, peer, place)) = accepted else { continue };
         // Without it small replies wait for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let router = router.clone();
-        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
             async move { answer.await as Result<_, Infallible> }
         });
@@ -99,10 +106,10 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(tokio::net::TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, address)) => Some((stream, Peer(address.ip()), place)),
         Err(error) => {
             tracing::warn!(%error, "could not accept a connection");
             tokio::time::sleep(ACCEPT_BACKOFF).await;

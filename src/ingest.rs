@@ -5,6 +5,9 @@
 
 pub mod endpoints;
 pub mod fetch;
+pub mod links;
+pub mod overdue;
+pub mod refused;
 mod writer;
 
 use std::sync::Arc;
@@ -18,11 +21,12 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::model::{EndpointName, ReceiptNumber};
+use crate::model::{EndpointName, ReceiptNumber, Sequence};
 use crate::providers::{Endpoint, Fetch, KeyRequest, Translation};
 use crate::receipt::Receipt;
 use crate::store::{
-    self, EndpointValue, NewReceipt, PositionUpdate, ReceiptState, Recorded, Store, StoredReceipt,
+    self, EndpointValue, NewReceipt, Own, PositionUpdate, ReceiptState, Recorded, Store,
+    StoredReceipt,
 };
 use fetch::keys::KeyError;
 use fetch::outgoing::Outgoing;
@@ -270,6 +274,14 @@ impl Ingest {
     pub async fn record(&self, update: PositionUpdate) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Work::Position { update: Box::new(update), reply }).await?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Appends an event of the gateway's own; `None` if its condition did not hold. One that the log has
+    /// already keeps its sequence.
+    pub async fn append(&self, own: Own) -> Result<Option<Sequence>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Work::Own { own: Box::new(own), reply }).await?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 

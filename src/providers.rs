@@ -16,6 +16,7 @@ use crate::receipt::{Proof, Receipt, Redaction, Request, VerifyError};
 mod accounting;
 pub mod calls;
 pub mod crm;
+pub mod diagnosis;
 pub mod fields;
 pub mod markup;
 pub mod payload;

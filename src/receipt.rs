@@ -87,6 +87,47 @@ pub struct Parts {
     pub digest: [u8; 32],
 }
 
+/// A request as it may be stored and shown: authentication headers and declared secrets are digests.
+#[derive(Clone)]
+pub struct Redacted {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Names in lower case, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Redacted {
+    /// What may be kept of a request.
+    pub fn of(request: &Request, redaction: Redaction) -> Redacted {
+        let headers = request
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let name = name.as_str().to_owned();
+                let secret = CREDENTIAL_HEADERS.contains(&name.as_str())
+                    || redaction.headers.contains(&name.as_str())
+                    || (redaction.headers.contains(&ALL)
+                        && !PLAIN_HEADERS.contains(&name.as_str()));
+                let value = match secret {
+                    true => digest_text(value.as_bytes()),
+                    false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                };
+                (name, value)
+            })
+            .collect();
+        Redacted {
+            method: request.method.as_str().to_owned(),
+            path: redact_query(&request.path, redaction.query),
+            headers,
+            body: redact_body(request.body.clone(), redaction.body_members),
+        }
+    }
+}
+
 impl Request {
     /// The value of a header that must stand exactly once and be readable text.
     pub fn header(&self, name: &'static str) -> Result<&str, VerifyError> {
@@ -108,29 +149,14 @@ impl Receipt {
         received_at: Timestamp,
         redaction: Redaction,
     ) -> Receipt {
-        let headers = request
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                let name = name.as_str().to_owned();
-                let secret = CREDENTIAL_HEADERS.contains(&name.as_str())
-                    || redaction.headers.contains(&name.as_str())
-                    || (redaction.headers.contains(&ALL)
-                        && !PLAIN_HEADERS.contains(&name.as_str()));
-                let value = match secret {
-                    true => digest_text(value.as_bytes()),
-                    false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                };
-                (name, value)
-            })
-            .collect();
+        let Redacted { method, path, headers, body } = Redacted::of(&request, redaction);
         let mut receipt = Receipt {
             endpoint,
             received_at,
-            method: request.method.as_str().to_owned(),
-            path: redact_query(&request.path, redaction.query),
+            method,
+            path,
             headers,
-            body: redact_body(request.body, redaction.body_members),
+            body,
             verified_by: proof.verified_by().to_owned(),
             digest: [0; 32],
         };

@@ -12,6 +12,7 @@
 
 pub mod append;
 pub mod chain;
+pub mod own;
 pub mod rows;
 pub mod sqlite;
 
@@ -27,6 +28,7 @@ use crate::model::{
 };
 use crate::receipt::Receipt;
 
+pub use own::{Condition, DueInvoice, LinkRow, Own, OwnStore};
 pub use rows::{
     AckRecord, Attempt, DeadLetterRow, EndpointValue, Held, LaneRow, Position, PositionUpdate,
     StoredSubscription, SubscriptionId, TokenRow,
@@ -111,6 +113,8 @@ pub struct Batch {
     pub positions: Vec<PositionUpdate>,
     /// What endpoints keep between fetches.
     pub values: Vec<EndpointValue>,
+    /// Events of the gateway's own, appended after those of the receipts.
+    pub own: Vec<Own>,
 }
 
 /// A receipt to be stored, with the drafts that it gave.
@@ -151,6 +155,8 @@ pub enum ReceiptState {
 pub struct Committed {
     /// One for each receipt.
     pub receipts: Vec<Recorded>,
+    /// One for each event of the gateway's own; `None` where its condition did not hold.
+    pub own: Vec<Option<Sequence>>,
     /// The new events, in sequence.
     pub events: Vec<Arc<Logged>>,
     /// The head after the commit.
@@ -210,7 +216,7 @@ pub struct ReceiptQuery {
 
 /// The store of one gateway. Writes go through one writer; reads run beside it.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: OwnStore {
     /// Commits a batch: all of it or nothing.
     async fn commit(&self, batch: Batch) -> Result<Committed, Error>;
 

@@ -34,6 +34,9 @@ const TEMPLATE: &str = r#"# The configuration of a Tollgate gateway: `tollgate s
 # max_connections = 4096
 # 0 for any number.
 # max_requests_per_second_per_endpoint = 0
+# Whether the last 20 refused requests of each endpoint are kept in memory, for `tollgate doctor
+# --from-gateway`. They may hold personal data.
+# keep_refused = false
 
 [grpc]
 # Subscribers call here.
@@ -93,6 +96,25 @@ const TEMPLATE: &str = r#"# The configuration of a Tollgate gateway: `tollgate s
 [auth]
 # "token", or "none" while every listener is on loopback.
 # mode = "token"
+
+[links]
+# The hosts that payment links may lead to, exactly, for example ["checkout.example.com"]. Without one
+# nobody can make links.
+# allowed_hosts = []
+# What authenticates links, at least 32 characters: `env:NAME`, `file:PATH` or the value. Empty for one that
+# the store makes up.
+# key = ""
+# Visits of one link within this time count once.
+# visit_window_seconds = 600
+# From one address.
+# max_visits_per_minute = 30
+# Proxies whose X-Forwarded-For is believed: addresses or networks, "10.0.0.0/8". Behind a proxy that is
+# not named here all visitors share one limit.
+# trusted_proxies = []
+
+[invoices]
+# How often is looked for open invoices whose due date has passed.
+# overdue_interval_seconds = 300
 
 [log]
 # "pretty" or "json".

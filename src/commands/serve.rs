@@ -20,7 +20,8 @@ use crate::delivery::{Clock, Delivery, Shared, Tail};
 use crate::grpc;
 use crate::http;
 use crate::ingest::fetch::{self, Fetcher};
-use crate::ingest::{self, Endpoints, Ingest};
+use crate::ingest::links::{self, Links};
+use crate::ingest::{self, Endpoints, Ingest, overdue};
 use crate::model::EndpointName;
 use crate::providers::{PROVIDERS, Provider};
 use crate::store::{SqliteStore, Store};
@@ -206,24 +207,51 @@ impl Gateway {
             fetcher,
             settle_within: SETTLE_WITHIN,
         };
-        gateway.spawn_http(&config, listeners.http, clock.clone());
+        let links = gateway.links(&config).await?;
+        gateway.spawn_http(&config, listeners.http, clock.clone(), links.clone());
         gateway.spawn_admin(&config, listeners.admin, metrics);
-        gateway.spawn_grpc(&config, listeners.grpc, clock())?;
+        gateway.spawn_grpc(&config, listeners.grpc, clock(), links.clone())?;
+        gateway.spawn_timers(&config, clock, links);
         Ok(gateway)
     }
 
-    fn spawn_http(&mut self, config: &Config, listener: TcpListener, clock: Clock) {
+    async fn links(&self, config: &Config) -> anyhow::Result<Links> {
+        let settings = links::Settings {
+            public_url: config.http.public_url.clone(),
+            allowed_hosts: config.links.allowed_hosts.clone(),
+            key: config.links.key.clone(),
+            visit_window: config.links.visit_window,
+        };
+        Ok(Links::load(self.store.clone(), self.ingest.clone(), settings).await?)
+    }
+
+    fn spawn_timers(&self, config: &Config, clock: Clock, links: Links) {
+        tokio::spawn(links.tidy(clock.clone(), self.stopping.clone()));
+        let (store, ingest) = (self.store.clone(), self.ingest.clone());
+        let interval = config.invoices.overdue_interval;
+        tokio::spawn(overdue::run(store, ingest, clock, interval, self.stopping.clone()));
+    }
+
+    fn spawn_http(&mut self, config: &Config, listener: TcpListener, clock: Clock, links: Links) {
+        let visits = http::links::Visits::new(
+            links,
+            clock.clone(),
+            config.links.max_visits_per_minute,
+            config.links.trusted_proxies.clone(),
+        );
         let shim = http::webhooks::Shim::new(
             self.ingest.clone(),
             clock,
             config.http.max_body_bytes,
             config.http.read_timeout,
             config.http.max_requests_per_second_per_endpoint,
-        );
+        )
+        .keep_refused(config.http.keep_refused);
         let limits = limits(config, config.http.max_connections);
         let stopping = self.stopping.clone();
         self.servers.push(tokio::spawn(async move {
-            http::serve(listener, shim.router(), limits, stopping).await;
+            let router = shim.router().merge(visits.router());
+            http::serve(listener, router, limits, stopping).await;
             Ok(())
         }));
     }
@@ -254,6 +282,7 @@ impl Gateway {
         config: &Config,
         listener: TcpListener,
         started_at: Timestamp,
+        links: Links,
     ) -> anyhow::Result<()> {
         let settings = grpc::Settings {
             max_connections: config.grpc.max_connections,
@@ -263,11 +292,13 @@ impl Gateway {
             heartbeat: config.grpc.heartbeat,
             keepalive: config.grpc.keepalive,
             drain: config.grpc.drain,
+            keep_refused: config.http.keep_refused,
             tls: config.grpc.tls.as_ref().map(read_tls).transpose()?,
         };
         let context = grpc::Context {
             delivery: self.delivery.clone(),
             ingest: self.ingest.clone(),
+            links,
             auth: self.auth.clone(),
             settings: Arc::new(settings),
             stopping: self.stopping.clone(),

@@ -22,6 +22,8 @@ const SECRETS: &str = "secrets";
 /// has confirmed; nothing else is accepted there.
 const SCHEME: &str = "scheme";
 const HANDSHAKE: &str = "handshake";
+/// Below it no endpoint may be.
+const LINKS: &str = "/l/";
 /// How many values one secret may have; each is tried for each request.
 const MAX_SECRET_VALUES: usize = 8;
 
@@ -105,6 +107,8 @@ impl<'t> Entry<'_, '_, 't> {
         } else if !plain || !parts_are_names {
             let reason = format!("`{path}` is not a plain path like `/webhooks/stripe/acme-eu`");
             self.refuse("path", reason);
+        } else if path.starts_with(LINKS) {
+            self.refuse("path", format!("`{path}` is where payment links are visited"));
         }
         path.to_owned()
     }

@@ -191,6 +191,17 @@ fn each_refusal_says_what_to_do() {
             "t.toml:1: admin.allowed_hosts: `a.example:80` is not a host name or address without port",
         ),
         (
+            "links.allowed_hosts = [\"https://pay.example.com\"]",
+            "t.toml:1: links.allowed_hosts: `https://pay.example.com` is not a host name like \
+             `checkout.example.com`",
+        ),
+        ("links.key = \"hunter2\"", "t.toml:1: links.key: has fewer than 32 characters"),
+        (
+            "links.trusted_proxies = [\"10.0.0.0/33\"]",
+            "t.toml:1: links.trusted_proxies: `10.0.0.0/33` is neither an IP address nor a network like \
+             `10.0.0.0/8`",
+        ),
+        (
             "grpc.tls.key = \"/nonexistent/key.pem\"",
             "t.toml:1: grpc.tls.key: `/nonexistent/key.pem` cannot be read: No such file or directory \
              (os error 2)",
@@ -376,6 +387,10 @@ fn an_endpoint_with_wrong_keys_is_refused_with_the_nearest() {
         (
             endpoint(&format!("{secret}path = \"in\"")),
             "t.toml:5: endpoints[0].path: `in` does not begin with `/`",
+        ),
+        (
+            endpoint(&format!("{secret}path = \"/l/stripe\"")),
+            "t.toml:5: endpoints[0].path: `/l/stripe` is where payment links are visited",
         ),
         (
             endpoint(&format!("{secret}path = \"/a/../b\"")),

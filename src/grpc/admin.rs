@@ -1,5 +1,7 @@
 //! AdminService: the gateway's own affairs. Every call needs the scope `admin`.
 
+mod refused;
+
 use tonic::{Request, Response, Status};
 
 use super::auth::{self, Identity, MAX_SCOPES, Scope};
@@ -56,6 +58,16 @@ impl proto::admin_service_server::AdminService for Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(convert::timestamp(self.context.started_at)),
         }))
+    }
+
+    async fn list_refused_requests(
+        &self,
+        request: Request<proto::ListRefusedRequestsRequest>,
+    ) -> Result<Response<proto::ListRefusedRequestsResponse>, Status> {
+        let identity = Identity::of(&request)?;
+        identity.require(Scope::Admin)?;
+        tracing::info!(by = identity.id(), "refused requests read");
+        refused::list(&self.context, request.into_inner()).await.map(Response::new)
     }
 
     async fn create_token(

@@ -34,6 +34,8 @@ pub enum Scope<'a> {
     Subscribe(&'a str),
     /// To read raw requests.
     Receipts,
+    /// To make payment links.
+    Links,
     /// To run the gateway.
     Admin,
 }
@@ -162,6 +164,7 @@ impl Identity {
                 (has(&wanted) || has("subscribe:*") || has("admin"), wanted)
             }
             Scope::Receipts => (has("receipts"), "receipts".to_owned()),
+            Scope::Links => (has("links") || has("admin"), "links".to_owned()),
             Scope::Admin => (has("admin"), "admin".to_owned()),
         };
         if allowed {

@@ -276,7 +276,8 @@ fn references(references: &References) -> proto::References {
     }
 }
 
-fn references_back(references: proto::References) -> References {
+/// References from the wire.
+pub fn references_back(references: proto::References) -> References {
     References {
         payment: references.payment,
         invoice: references.invoice,

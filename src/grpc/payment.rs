@@ -1,5 +1,6 @@
 //! PaymentService: the current state of subjects, as a read, a list, a stream, or with their history.
 
+mod link;
 mod timeline;
 mod watch;
 
@@ -100,6 +101,14 @@ impl proto::payment_service_server::PaymentService for Service {
         let identity = Identity::of(&request)?;
         identity.require(Scope::Read)?;
         watch::open(&self.context, identity, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_payment_link(
+        &self,
+        request: Request<proto::CreatePaymentLinkRequest>,
+    ) -> Result<Response<proto::CreatePaymentLinkResponse>, Status> {
+        Identity::of(&request)?.require(Scope::Links)?;
+        link::create(&self.context, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_timeline(

@@ -40,6 +40,7 @@ pub struct Shim {
     max_body_bytes: usize,
     read_timeout: Duration,
     limiter: Option<Arc<Limiter>>,
+    keep_refused: bool,
 }
 
 /// What an accepted request is answered with.
@@ -86,7 +87,12 @@ impl Shim {
     ) -> Shim {
         let limiter =
             max_requests_per_second.map(|rate| Arc::new(Limiter::keyed(Quota::per_second(rate))));
-        Shim { ingest, clock, max_body_bytes, read_timeout, limiter }
+        Shim { ingest, clock, max_body_bytes, read_timeout, limiter, keep_refused: false }
+    }
+
+    /// Keeps the last refused requests of each endpoint in memory, for `doctor`.
+    pub fn keep_refused(self, keep_refused: bool) -> Shim {
+        Shim { keep_refused, ..self }
     }
 
     /// All paths go through one handler: which of them are endpoints changes while the gateway runs.
@@ -116,7 +122,8 @@ impl Shim {
             Verdict::NeedsConfirmation(proof) => (proof, false),
             Verdict::Challenge(challenge) => return Ok(Answer::Challenge(challenge)),
             Verdict::NeedsKey(wanted) => {
-                return Err(not_authentic(registered, now, &VerifyError::NoKey(wanted.id)));
+                let error = VerifyError::NoKey(wanted.id);
+                return Err(self.not_authentic(registered, Some(&request), now, &error));
             }
         };
         let redaction = registered.provider.redaction;
@@ -126,7 +133,7 @@ impl Shim {
             false => self.ingest.receive_unconfirmed(receipt, registered).await,
         };
         let received = received.map_err(|error| match error {
-            IngestError::Unconfirmable => not_authentic(registered, now, &error),
+            IngestError::Unconfirmable => self.not_authentic(registered, None, now, &error),
             error => Refusal::NotCommitted(error),
         })?;
         registered.health.accept(now);
@@ -151,13 +158,15 @@ impl Shim {
             let wanted = match verdict {
                 Ok(Verdict::NeedsKey(wanted)) if needed < MAX_KEYS => wanted,
                 Ok(verdict) => return Ok(verdict),
-                Err(error) => return Err(not_authentic(registered, now, &error)),
+                Err(error) => {
+                    return Err(self.not_authentic(registered, Some(request), now, &error));
+                }
             };
             needed += 1;
             match self.ingest.obtain_key(registered, &wanted, now).await {
                 Ok(()) => {}
                 Err(error @ KeyError::Absent(_)) => {
-                    return Err(not_authentic(registered, now, &error));
+                    return Err(self.not_authentic(registered, Some(request), now, &error));
                 }
                 Err(KeyError::Failed(reason)) => {
                     registered.health.fail_fetch(now, reason.clone());
@@ -165,6 +174,24 @@ impl Shim {
                 }
             }
         }
+    }
+
+    /// Notes why a request is refused.
+    fn not_authentic(
+        &self,
+        registered: &Registered,
+        request: Option<&Request>,
+        now: Timestamp,
+        error: &dyn std::error::Error,
+    ) -> Refusal {
+        let provider = registered.provider.name;
+        tracing::warn!(provider, endpoint = %registered.endpoint.name, %error, "request refused");
+        registered.health.refuse(now, error.to_string());
+        if let Some(request) = request.filter(|_| self.keep_refused) {
+            let ring = registered.health.refused_requests();
+            ring.keep(now, error.to_string(), request.clone());
+        }
+        Refusal::NotAuthentic
     }
 
     async fn read(&self, request: HttpRequest) -> Result<Request, Refusal> {
@@ -186,18 +213,6 @@ impl Shim {
         })?;
         Ok(Request { method: parts.method, path, headers: parts.headers, body: body.to_bytes() })
     }
-}
-
-/// Notes why a request is refused.
-fn not_authentic(
-    registered: &Registered,
-    now: Timestamp,
-    error: &dyn std::error::Error,
-) -> Refusal {
-    let provider = registered.provider.name;
-    tracing::warn!(provider, endpoint = %registered.endpoint.name, %error, "request refused");
-    registered.health.refuse(now, error.to_string());
-    Refusal::NotAuthentic
 }
 
 async fn handle(State(shim): State<Shim>, request: HttpRequest) -> Response {

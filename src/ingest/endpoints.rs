@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::fetch::keys::KeyRing;
+use super::refused::Ring;
 use crate::model::EndpointName;
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 
@@ -75,6 +76,7 @@ pub struct Health {
     last_refusal: Mutex<Option<(Timestamp, String)>>,
     last_fetch_failure: Mutex<Option<(Timestamp, String)>>,
     unconfirmed: AtomicU64,
+    refused_requests: Ring,
 }
 
 impl Endpoints {
@@ -184,6 +186,11 @@ impl Health {
         let one_less = |waiting: u64| waiting.checked_sub(1);
         // None waits where a receipt was counted before the gateway started.
         let _ = self.unconfirmed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+    }
+
+    /// The last refused requests, where they are kept.
+    pub fn refused_requests(&self) -> &Ring {
+        &self.refused_requests
     }
 
     /// How many were authentic.

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
-use crate::store::{Batch, EndpointValue, Logged, NewReceipt, PositionUpdate, Recorded, Store};
+use crate::model::Sequence;
+use crate::store::{
+    Batch, EndpointValue, Logged, NewReceipt, Own, PositionUpdate, Recorded, Store,
+};
 
 /// How many items one commit takes.
 const MAX_BATCH_ITEMS: usize = 512;
@@ -35,6 +38,8 @@ pub enum Work {
     Values { values: Vec<EndpointValue>, reply: oneshot::Sender<Result<(), Error>> },
     /// Where a subscription stands.
     Position { update: Box<PositionUpdate>, reply: oneshot::Sender<Result<(), Error>> },
+    /// An event of the gateway's own.
+    Own { own: Box<Own>, reply: oneshot::Sender<Result<Option<Sequence>, Error>> },
 }
 
 /// Runs until every caller's way to it is gone and the queue is empty.
@@ -48,7 +53,7 @@ pub async fn write(
     while let Some(first) = work.recv().await {
         let (batch, callers) = collect(first, &mut work);
         let started = Instant::now();
-        let items = callers.receipts.len() + callers.others.len();
+        let items = callers.len();
         match store.commit(batch).await {
             Ok(committed) => {
                 metrics::histogram!("tollgate_commit_seconds").record(started.elapsed());
@@ -56,7 +61,7 @@ pub async fn write(
                 metrics::counter!("tollgate_events_total").increment(committed.events.len() as u64);
                 metrics::gauge!("tollgate_head_sequence").set(committed.head.sequence.0 as f64);
                 on_commit(&committed.events);
-                callers.answer(committed.receipts);
+                callers.answer(committed.receipts, committed.own);
             }
             Err(error) => {
                 tracing::error!(%error, items, "commit failed; callers were told to try again");
@@ -73,6 +78,7 @@ pub async fn write(
 #[derive(Default)]
 struct Callers {
     receipts: Vec<oneshot::Sender<Result<Recorded, Error>>>,
+    own: Vec<oneshot::Sender<Result<Option<Sequence>, Error>>>,
     others: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
@@ -98,18 +104,29 @@ fn collect(first: Work, work: &mut mpsc::Receiver<Work>) -> (Batch, Callers) {
                 batch.values.extend(values);
                 callers.others.push(reply);
             }
+            Work::Own { own, reply } => {
+                batch.own.push(*own);
+                callers.own.push(reply);
+            }
         }
-        let full = callers.receipts.len() + callers.others.len() >= MAX_BATCH_ITEMS;
+        let full = callers.len() >= MAX_BATCH_ITEMS;
         next = if full || bytes >= MAX_BATCH_BYTES { None } else { work.try_recv().ok() };
     }
     (batch, callers)
 }
 
 impl Callers {
+    fn len(&self) -> usize {
+        self.receipts.len() + self.own.len() + self.others.len()
+    }
+
     /// A caller that is gone meanwhile needs no answer.
-    fn answer(self, recorded: Vec<Recorded>) {
+    fn answer(self, recorded: Vec<Recorded>, own: Vec<Option<Sequence>>) {
         for (reply, recorded) in self.receipts.into_iter().zip(recorded) {
             let _ = reply.send(Ok(recorded));
+        }
+        for (reply, sequence) in self.own.into_iter().zip(own) {
+            let _ = reply.send(Ok(sequence));
         }
         for reply in self.others {
             let _ = reply.send(Ok(()));
@@ -118,6 +135,9 @@ impl Callers {
 
     fn refuse(self, error: &Error) {
         for reply in self.receipts {
+            let _ = reply.send(Err(error.clone()));
+        }
+        for reply in self.own {
             let _ = reply.send(Err(error.clone()));
         }
         for reply in self.others {

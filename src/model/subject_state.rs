@@ -3,6 +3,8 @@
 //! Any order and any duplication of the same drafts must end in the same state: everything kept here is
 //! the greatest by a total order of facts, except the counters, which tell of arrival.
 
+mod action_axes;
+mod invoice_axes;
 mod key;
 mod payment_axes;
 mod references;
@@ -12,13 +14,17 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BankTransactionFact, BankTransactionStatus, Change, CustomerActionFact, Draft, Fact, Headline,
-    InvoiceFact, InvoiceStatus, PaymentAmounts, References, Report, Sequence, Status, Subject,
-    SubjectKind,
+    BankTransactionFact, BankTransactionStatus, Change, Draft, Fact, Headline, InvoiceFact,
+    InvoiceStatus, PaymentAmounts, References, Report, Sequence, Status, Subject, SubjectKind,
 };
+use action_axes::ActionAxes;
+use invoice_axes::InvoiceAxes;
 use key::{Key, Latest, raise};
 use payment_axes::PaymentAxes;
 use references::MergedReferences;
+
+/// The version of a report that a due date has passed: below all of a provider's, so that it says that alone.
+pub const OVERDUE_VERSION: i64 = i64::MIN;
 
 /// The current state of one subject, derived from its facts. As JSON it is what the store keeps.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -41,18 +47,17 @@ pub struct SubjectState {
     last_sequence: Sequence,
 }
 
-/// What is kept of each kind of subject. Only payments have several axes; the others' reports each tell
-/// the whole.
+/// What is kept of each kind of subject. Only a bank transaction's reports each tell the whole.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 enum Axes {
     #[serde(rename = "p")]
     Payment(Box<PaymentAxes>),
     #[serde(rename = "i")]
-    Invoice(Option<Latest<InvoiceFact>>),
+    Invoice(Box<InvoiceAxes>),
     #[serde(rename = "b")]
     BankTransaction(Option<Latest<BankTransactionFact>>),
     #[serde(rename = "c")]
-    CustomerAction(Option<Latest<CustomerActionFact>>),
+    CustomerAction(Box<ActionAxes>),
 }
 
 impl SubjectState {
@@ -106,12 +111,12 @@ impl SubjectState {
     pub fn status(&self) -> Option<Status> {
         match &self.axes {
             Axes::Payment(axes) => (self.event_count > 0).then(|| Status::Payment(axes.status())),
-            Axes::Invoice(fact) => fact.as_ref().map(|fact| Status::Invoice(fact.value.status)),
+            Axes::Invoice(axes) => axes.status().map(Status::Invoice),
             Axes::BankTransaction(fact) => {
                 fact.as_ref().map(|fact| Status::BankTransaction(fact.value.status))
             }
-            Axes::CustomerAction(fact) => {
-                fact.as_ref().map(|fact| Status::PaymentRequest(fact.value.action))
+            Axes::CustomerAction(axes) => {
+                axes.current().map(|fact| Status::PaymentRequest(fact.action))
             }
         }
     }
@@ -125,11 +130,11 @@ impl SubjectState {
     pub fn amounts(&self) -> PaymentAmounts {
         match &self.axes {
             Axes::Payment(axes) => Some(axes.amounts()),
-            Axes::Invoice(fact) => fact.as_ref().map(|fact| invoice_amounts(&fact.value)),
+            Axes::Invoice(axes) => axes.reported().map(invoice_amounts),
             Axes::BankTransaction(fact) => fact.as_ref().map(|fact| bank_amounts(&fact.value)),
-            Axes::CustomerAction(fact) => fact
-                .as_ref()
-                .map(|fact| PaymentAmounts { total: fact.value.amount, ..Default::default() }),
+            Axes::CustomerAction(axes) => axes
+                .current()
+                .map(|fact| PaymentAmounts { total: fact.amount, ..Default::default() }),
         }
         .unwrap_or_default()
     }
@@ -167,9 +172,27 @@ impl SubjectState {
     /// The day on which an invoice is due.
     pub fn due_date(&self) -> Option<Date> {
         match &self.axes {
-            Axes::Invoice(fact) => fact.as_ref().and_then(|fact| fact.value.due_date),
+            Axes::Invoice(axes) => axes.due_date(),
             Axes::Payment(_) | Axes::BankTransaction(_) | Axes::CustomerAction(_) => None,
         }
+    }
+
+    /// The due date after whose end an invoice is overdue; `None` where it is paid, over, or overdue
+    /// already.
+    pub fn awaited_due_date(&self) -> Option<Date> {
+        match &self.axes {
+            Axes::Invoice(axes) => axes.awaited(),
+            Axes::Payment(_) | Axes::BankTransaction(_) | Axes::CustomerAction(_) => None,
+        }
+    }
+
+    /// What is to be reported once the day `due` is over: the invoice as it is, overdue. `None` unless it
+    /// awaits that day.
+    pub fn overdue_fact(&self, due: Date) -> Option<InvoiceFact> {
+        self.awaited_due_date().filter(|awaited| *awaited == due)?;
+        let Axes::Invoice(axes) = &self.axes else { return None };
+        let reported = axes.reported()?.clone();
+        Some(InvoiceFact { status: InvoiceStatus::Overdue, due_date: Some(due), ..reported })
     }
 
     /// The provider's code of the last failure; empty where none is known.
@@ -214,9 +237,9 @@ impl Axes {
     fn begin(kind: SubjectKind) -> Axes {
         match kind {
             SubjectKind::Payment => Axes::Payment(Box::default()),
-            SubjectKind::Invoice => Axes::Invoice(None),
+            SubjectKind::Invoice => Axes::Invoice(Box::default()),
             SubjectKind::BankTransaction => Axes::BankTransaction(None),
-            SubjectKind::PaymentRequest => Axes::CustomerAction(None),
+            SubjectKind::PaymentRequest => Axes::CustomerAction(Box::default()),
         }
     }
 
@@ -233,13 +256,11 @@ impl Axes {
     fn merge(&mut self, key: Key, fact: &Fact) -> bool {
         match (self, fact) {
             (Axes::Payment(axes), Fact::Payment(fact)) => axes.merge(key, fact),
-            (Axes::Invoice(held), Fact::Invoice(fact)) => raise(held, key, fact.clone()),
+            (Axes::Invoice(axes), Fact::Invoice(fact)) => axes.merge(key, fact),
             (Axes::BankTransaction(held), Fact::BankTransaction(fact)) => {
                 raise(held, key, fact.clone())
             }
-            (Axes::CustomerAction(held), Fact::CustomerAction(fact)) => {
-                raise(held, key, fact.clone())
-            }
+            (Axes::CustomerAction(axes), Fact::CustomerAction(fact)) => axes.merge(key, fact),
             (
                 Axes::Payment(_)
                 | Axes::Invoice(_)

@@ -8,11 +8,12 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
-use super::{Codec, Head, Logged, NewReceipt, Recorded, chain};
+use super::{Codec, Condition, Head, Logged, NewReceipt, Own, Recorded, chain};
 use crate::model::{
-    Draft, EndpointName, Event, EventKey, ReceiptNumber, ReceiptReference, Sequence, SubjectId,
-    SubjectState,
+    Draft, EndpointName, Event, EventKey, Fact, ReceiptNumber, ReceiptReference, Sequence,
+    SubjectId, SubjectState,
 };
 
 /// A draft with the keys by which the log knows it and its subject.
@@ -26,9 +27,11 @@ pub struct Keyed {
     pub draft: Draft,
 }
 
-/// The drafts of one receipt.
+/// The drafts of one receipt, or one of the gateway's own.
 #[derive(Clone)]
 pub struct Incoming {
+    /// What the gateway's own one depends on; `None` for those of a receipt.
+    pub own: Option<Condition>,
     /// The receipt's number.
     pub number: ReceiptNumber,
     /// The account that it came from.
@@ -74,6 +77,8 @@ pub struct Touched {
     pub state: SubjectState,
     /// Whether the batch has new events of it.
     pub changed: bool,
+    /// The due date that it awaited before the batch, if it is an invoice.
+    pub awaited: Option<Date>,
 }
 
 /// What a batch adds to the log.
@@ -84,6 +89,8 @@ pub struct Appended {
     pub subjects: HashMap<[u8; 16], Touched>,
     /// What became of each receipt.
     pub recorded: Vec<Recorded>,
+    /// What became of each of the gateway's own.
+    pub own: Vec<Option<Sequence>>,
     /// The last sequence and the hash at it.
     pub head: (Sequence, [u8; 32]),
 }
@@ -97,6 +104,7 @@ impl Incoming {
             Keyed { key: EventKey::new(&endpoint, &draft.key), subject: draft.subject.key(), draft }
         });
         Incoming {
+            own: None,
             number,
             drafts: drafts.collect(),
             received_at: new.receipt.received_at(),
@@ -107,27 +115,51 @@ impl Incoming {
     }
 }
 
-/// Puts a batch's drafts behind the head.
+impl From<Own> for Incoming {
+    fn from(own: Own) -> Incoming {
+        let Own { endpoint, received_at, mut draft, condition } = own;
+        draft.references = draft.references.bounded();
+        let key = EventKey::new(&endpoint, &draft.key);
+        Incoming {
+            own: Some(condition),
+            number: ReceiptNumber(0),
+            drafts: vec![Keyed { key, subject: draft.subject.key(), draft }],
+            received_at,
+            digest: [0; 32],
+            earlier: Vec::new(),
+            endpoint,
+        }
+    }
+}
+
+/// Puts a batch's drafts behind the head, in their order. The gateway's own must come last, so that what a
+/// provider said in the same batch is known to them.
 pub fn append(
     head: Head,
     codec: Codec,
-    receipts: Vec<Incoming>,
+    incoming: Vec<Incoming>,
     known: Known,
     mut new_salt: impl FnMut() -> [u8; 16],
 ) -> Appended {
     let mut claims = known.claims;
-    let touched = |(id, state)| Touched { id, state, changed: false };
     let mut appended = Appended {
         events: Vec::new(),
-        subjects: known.subjects.into_iter().map(|(key, found)| (key, touched(found))).collect(),
-        recorded: Vec::with_capacity(receipts.len()),
+        subjects: known.subjects.into_iter().map(|(key, found)| (key, found.into())).collect(),
+        recorded: Vec::with_capacity(incoming.len()),
+        own: Vec::new(),
         head: (head.sequence, head.hash),
     };
-    for receipt in receipts {
+    for receipt in incoming {
         let mut recorded =
             Recorded { receipt: receipt.number, sequences: receipt.earlier, duplicates: 0 };
-        let reference = ReceiptReference { number: receipt.number, digest: receipt.digest };
-        for keyed in receipt.drafts {
+        let reference = match receipt.own {
+            None => Some(ReceiptReference { number: receipt.number, digest: receipt.digest }),
+            Some(_) => None,
+        };
+        for mut keyed in receipt.drafts {
+            if !holds(receipt.own, &appended.subjects, &mut keyed) {
+                continue;
+            }
             let sequence = match claims.entry(keyed.key) {
                 Entry::Occupied(claimed) => {
                     recorded.duplicates += 1;
@@ -143,9 +175,38 @@ pub fn append(
             };
             recorded.sequences.push(sequence);
         }
-        appended.recorded.push(recorded);
+        match receipt.own {
+            None => appended.recorded.push(recorded),
+            Some(_) => appended.own.push(recorded.sequences.first().copied()),
+        }
     }
     appended
+}
+
+/// Whether what a draft depends on holds now, with the draft brought up to date.
+fn holds(
+    condition: Option<Condition>,
+    subjects: &HashMap<[u8; 16], Touched>,
+    keyed: &mut Keyed,
+) -> bool {
+    match condition {
+        None | Some(Condition::Always) => true,
+        Some(Condition::StillDue(due)) => {
+            let state = subjects.get(&keyed.subject).map(|touched| &touched.state);
+            let found = state.and_then(|state| Some((state, state.overdue_fact(due)?)));
+            let Some((state, fact)) = found else { return false };
+            keyed.draft.fact = Fact::Invoice(fact);
+            keyed.draft.references = state.references();
+            keyed.draft.live = state.live();
+            true
+        }
+    }
+}
+
+impl From<(SubjectId, SubjectState)> for Touched {
+    fn from((id, state): (SubjectId, SubjectState)) -> Touched {
+        Touched { id, awaited: state.awaited_due_date(), state, changed: false }
+    }
 }
 
 /// Appends one event that is new.
@@ -153,15 +214,13 @@ fn push(
     appended: &mut Appended,
     codec: Codec,
     keyed: Keyed,
-    (endpoint, received_at, receipt): (&EndpointName, Timestamp, ReceiptReference),
+    (endpoint, received_at, receipt): (&EndpointName, Timestamp, Option<ReceiptReference>),
     salt: [u8; 16],
 ) {
     let Keyed { key, subject, draft } = keyed;
     let sequence = appended.head.0.next();
-    let touched = appended.subjects.entry(subject).or_insert_with(|| Touched {
-        id: SubjectId(sequence.0),
-        state: SubjectState::begin(&draft.subject),
-        changed: false,
+    let touched = appended.subjects.entry(subject).or_insert_with(|| {
+        Touched::from((SubjectId(sequence.0), SubjectState::begin(&draft.subject)))
     });
     let (change, report) = touched.state.apply(&draft, sequence);
     touched.changed = true;
@@ -176,7 +235,7 @@ fn push(
         references: draft.references,
         live: draft.live,
         hash: [0; 32],
-        receipt: Some(receipt),
+        receipt,
         change,
         report,
     };

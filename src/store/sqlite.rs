@@ -10,6 +10,7 @@ mod block;
 mod connect;
 mod log;
 mod more;
+mod own;
 mod positions;
 mod reads;
 mod receipts;

@@ -17,10 +17,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a command printed, and whether it succeeded.
 #[derive(Debug)]
-struct Ran {
-    ok: bool,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub ok: bool,
+    pub out: String,
+    pub err: String,
 }
 
 /// A gateway that `tollgate serve` runs; it ends with this.
@@ -46,7 +46,8 @@ async fn finished(mut command: Command) -> Ran {
     Ran { ok: status.success(), out: text(stdout), err: text(stderr) }
 }
 
-async fn run(directory: &Path, arguments: &[&str]) -> Ran {
+/// Runs a command in a directory.
+pub async fn run(directory: &Path, arguments: &[&str]) -> Ran {
     finished(command(directory, arguments)).await
 }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use tokio::sync::watch;
 use tollgate::model::{
     EndpointName, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState,
 };
 use tollgate::store::{
-    AckRecord, Batch, ChainEntry, Committed, DeadLetterRow, Error, Head, LaneRow, Logged,
-    ReceiptQuery, SqliteStore, Store, StoredReceipt, StoredSubscription, SubscriptionId, TokenRow,
+    AckRecord, Batch, ChainEntry, Committed, DeadLetterRow, DueInvoice, Error, Head, LaneRow,
+    LinkRow, Logged, OwnStore, ReceiptQuery, SqliteStore, Store, StoredReceipt, StoredSubscription,
+    SubscriptionId, TokenRow,
 };
 
 /// What becomes of commits.
@@ -236,5 +238,33 @@ impl Store for FaultyStore {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl OwnStore for FaultyStore {
+    async fn link_key(&self) -> Result<[u8; 32], Error> {
+        self.inner.link_key().await
+    }
+
+    async fn put_link(&self, link: &LinkRow) -> Result<(), Error> {
+        self.inner.put_link(link).await
+    }
+
+    async fn link(&self, id: &[u8; 16]) -> Result<Option<LinkRow>, Error> {
+        self.inner.link(id).await
+    }
+
+    async fn forget_links(&self, expired_before: Timestamp) -> Result<(), Error> {
+        self.inner.forget_links(expired_before).await
+    }
+
+    async fn due_invoices(
+        &self,
+        before: Date,
+        after: Option<(Date, SubjectId)>,
+        limit: usize,
+    ) -> Result<Vec<DueInvoice>, Error> {
+        self.inner.due_invoices(before, after, limit).await
     }
 }

@@ -2,6 +2,8 @@
 
 mod commands;
 mod delivery;
+mod doctor;
+mod explain;
 mod faults;
 mod faulty_store;
 mod fetch;
@@ -10,7 +12,9 @@ mod fuzz;
 mod gateway;
 mod grpc;
 mod http;
+mod links;
 mod log_capture;
+mod overdue;
 mod process;
 mod promises;
 mod reflection;

@@ -4,6 +4,7 @@
 mod codec;
 mod drafts;
 mod log;
+mod own;
 mod positions;
 mod receipts;
 mod sqlite;
@@ -103,5 +104,11 @@ conformance! {
         acks_and_events_share_a_commit,
         a_deleted_subscription_leaves_nothing_even_by_a_late_ack,
         tokens_are_kept_with_their_newest_state,
+    }
+    own {
+        open_invoices_are_listed_by_due_date_until_they_are_paid,
+        an_invoice_becomes_overdue_once_and_never_after_it_is_paid,
+        events_of_the_gateways_own_claim_their_keys,
+        links_and_their_key_stay,
     }
 }

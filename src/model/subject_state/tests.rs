@@ -11,8 +11,8 @@ use super::payment_axes::{MAX_ENTRIES, PaymentAxes};
 use super::*;
 use crate::model::references::MAX_METADATA_ENTRIES;
 use crate::model::{
-    Collection, Dispute, DisputeState, EndpointName, Entry, EntryState, Money, PaymentFact,
-    PaymentReport, PaymentStatus,
+    Collection, CustomerAction, CustomerActionFact, Dispute, DisputeState, EndpointName, Entry,
+    EntryState, Money, PaymentFact, PaymentReport, PaymentStatus,
 };
 
 fn subject(kind: SubjectKind) -> Subject {
@@ -169,16 +169,26 @@ fn any_payment_fact() -> impl Strategy<Value = PaymentFact> {
 }
 
 fn any_invoice_fact() -> impl Strategy<Value = InvoiceFact> {
-    (select(InvoiceStatus::ALL), any_money(), any_money(), any_money()).prop_map(
-        |(status, total, paid, balance)| InvoiceFact {
+    let due_dates =
+        vec![None, Some(jiff::civil::date(2026, 11, 30)), Some(jiff::civil::date(2026, 12, 31))];
+    (select(InvoiceStatus::ALL), any_money(), any_money(), any_money(), select(due_dates)).prop_map(
+        |(status, total, paid, balance, due_date)| InvoiceFact {
             status,
             total,
             paid,
             balance,
             refunded: None,
-            due_date: Some(jiff::civil::date(2026, 12, 31)),
+            due_date,
         },
     )
+}
+
+fn any_action_fact() -> impl Strategy<Value = CustomerActionFact> {
+    (select(CustomerAction::ALL), any_money()).prop_map(|(action, amount)| CustomerActionFact {
+        action,
+        amount,
+        detail: String::new(),
+    })
 }
 
 fn any_references() -> impl Strategy<Value = References> {
@@ -273,8 +283,70 @@ proptest! {
         assert_converges(&drafts, &arriving)?;
         let newest = drafts.iter().max_by_key(|draft| Key::of(draft)).expect("at least one");
         let Fact::Invoice(fact) = &newest.fact else { unreachable!("only invoices") };
-        prop_assert_eq!(merged(&arriving).status(), Some(Status::Invoice(fact.status)));
-        prop_assert_eq!(merged(&arriving).live(), newest.live);
+        let open = [InvoiceStatus::Open, InvoiceStatus::PartiallyPaid].contains(&fact.status);
+        let state = merged(&arriving);
+        let overdue = state.due_date().is_some_and(|due| {
+            drafts.iter().any(|draft| matches!(&draft.fact, Fact::Invoice(fact)
+                if fact.status == InvoiceStatus::Overdue && fact.due_date >= Some(due)))
+        });
+        let expected = if open && overdue { InvoiceStatus::Overdue } else { fact.status };
+        prop_assert_eq!(state.status(), Some(Status::Invoice(expected)));
+        prop_assert_eq!(state.live(), newest.live);
+    }
+
+    #[test]
+    fn a_passed_due_date_never_beats_money_nor_loses_to_an_open_invoice(
+        (drafts, arriving) in arrivals(any_invoice_fact().prop_map(Fact::Invoice)),
+        place in any::<Index>(),
+    ) {
+        let state = merged(&drafts);
+        let Some(due) = state.awaited_due_date() else { return Ok(()) };
+        let fact = state.overdue_fact(due).expect("it awaits the day");
+        let passed = Draft {
+            version: OVERDUE_VERSION,
+            ..draft("tollgate:overdue", 0, Fact::Invoice(fact))
+        };
+        // Whenever it comes, before or after any of the reports.
+        let mut with = arriving.clone();
+        with.insert(place.index(arriving.len() + 1), passed.clone());
+        let after = merged(&with);
+        prop_assert_eq!(after.status(), Some(Status::Invoice(InvoiceStatus::Overdue)));
+        prop_assert_eq!(after.awaited_due_date(), None);
+        prop_assert_eq!(after.amounts(), state.amounts());
+        prop_assert_eq!(after.live(), state.live());
+        let all: Vec<Draft> = drafts.iter().cloned().chain([passed]).collect();
+        assert_converges(&all, &with)?;
+
+        let newest = drafts.iter().max_by_key(|draft| Key::of(draft)).expect("at least one");
+        let Fact::Invoice(newest_fact) = &newest.fact else { unreachable!("only invoices") };
+        let paid = InvoiceFact { status: InvoiceStatus::Paid, ..newest_fact.clone() };
+        let paid = Draft {
+            version: newest.version,
+            occurred_at: newest.occurred_at,
+            rank: u8::MAX,
+            ..draft("evt_paid", 0, Fact::Invoice(paid))
+        };
+        with.insert(place.index(with.len()), paid);
+        prop_assert_eq!(merged(&with).status(), Some(Status::Invoice(InvoiceStatus::Paid)));
+    }
+
+    #[test]
+    fn payment_requests_converge_and_a_look_never_takes_an_end_back(
+        (drafts, arriving) in arrivals(any_action_fact().prop_map(Fact::CustomerAction)),
+    ) {
+        assert_converges(&drafts, &arriving)?;
+        let looks = [CustomerAction::LinkOpened, CustomerAction::InvoiceViewed];
+        let action = |draft: &&Draft| match &draft.fact {
+            Fact::CustomerAction(fact) => fact.action,
+            _ => unreachable!("only actions"),
+        };
+        let newest = drafts
+            .iter()
+            .filter(|draft| !looks.contains(&action(draft)))
+            .max_by_key(|draft| Key::of(draft));
+        if let Some(CustomerAction::CheckoutCompleted) = newest.as_ref().map(action) {
+            prop_assert_eq!(status_of(&merged(&arriving)), "CHECKOUT_COMPLETED");
+        }
     }
 
     #[test]

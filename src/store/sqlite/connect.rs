@@ -25,8 +25,10 @@ const MIN_VERSION: [u32; 3] = [3, 51, 3];
 /// The form of what is stored, beyond the schema.
 const FORMAT: &str = "1";
 
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "begin", include_str!("../migrations/sqlite/0001_begin.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "begin", include_str!("../migrations/sqlite/0001_begin.sql")),
+    (3, "own", include_str!("../migrations/sqlite/0003_own.sql")),
+];
 
 /// The path in `sqlite://tollgate.db`, `sqlite:tollgate.db` or a plain path.
 pub fn path_of(url: &str) -> PathBuf {

@@ -13,7 +13,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 
 use super::recent::{Key, Part};
-use super::{block, json, positions, receipts};
+use super::{block, json, own, positions, receipts};
 use crate::model::{ReceiptNumber, Sequence, SubjectId};
 use crate::store::append::{Appended, NewEvent, Touched};
 use crate::store::{Error, NewReceipt, PositionUpdate, ReceiptState, Recorded};
@@ -54,7 +54,7 @@ CREATE TEMP VIEW commits AS SELECT
     NULL AS first_receipt, NULL AS receipts, NULL AS receipt_states,
     NULL AS lanes_cleared, NULL AS lanes_removed, NULL AS lanes,
     NULL AS dead_letters_removed, NULL AS dead_letters, NULL AS acked, NULL AS positions,
-    NULL AS more;
+    NULL AS more, NULL AS due;
 
 CREATE TEMP TRIGGER append INSTEAD OF INSERT ON commits WHEN NEW.last_receipt IS NOT NULL
 BEGIN
@@ -140,15 +140,24 @@ BEGIN
     INSERT INTO endpoint_values (endpoint, name, value)
         SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(NEW.more, '$.values')
         WHERE true ON CONFLICT (endpoint, name) DO UPDATE SET value = excluded.value;
+END;
+
+CREATE TEMP TRIGGER await_due INSTEAD OF INSERT ON commits WHEN NEW.due IS NOT NULL
+BEGIN
+    DELETE FROM due_invoices WHERE (due, subject) IN
+        (SELECT value ->> 1, value ->> 0 FROM json_each(NEW.due) WHERE value ->> 1 IS NOT NULL);
+    INSERT INTO due_invoices (due, subject)
+        SELECT value ->> 2, value ->> 0 FROM json_each(NEW.due) WHERE value ->> 2 IS NOT NULL
+        ON CONFLICT DO NOTHING;
 END;";
 
 const COMMIT: &str = "
     INSERT INTO commits (last_sequence, hash, last_receipt, committed_at_us, new_events, new_subjects,
         first_sequence, events, salts, keys, later, subjects, subject_states,
         indexed, claim_keys, claims, subject_keys, subject_ids, first_receipt, receipts, receipt_states,
-        lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked, positions,
-        more)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        due, lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters, acked,
+        positions, more)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const MOVE: &str = "
     INSERT INTO commits (lanes_cleared, lanes_removed, lanes, dead_letters_removed, dead_letters,
         acked, positions, more)
@@ -176,7 +185,9 @@ pub fn of_batch(
         .bind(hex_list(&presumed.events))
         .bind(hex_list(&presumed.subjects));
     let query = bind_part(bind_events(query, appended)?, part);
-    Ok(bind_positions(bind_receipts(query, appended, batch_receipts), updates).bind(more))
+    let query = bind_receipts(query, appended, batch_receipts);
+    let query = query.bind(own::due_parameter(&appended.subjects));
+    Ok(bind_positions(query, updates).bind(more))
 }
 
 /// Whether a statement failed because a key that was presumed new is not.

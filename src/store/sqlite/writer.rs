@@ -101,20 +101,26 @@ impl Writer {
     /// Commits a batch.
     pub async fn commit(&mut self, batch: Batch, now: Timestamp) -> Result<Committed, Error> {
         self.ready().await?;
-        let Batch { receipts: mut batch_receipts, positions: updates, values } = batch;
+        let Batch { receipts: mut batch_receipts, positions: updates, values, own } = batch;
         let purged = self.purged(&batch_receipts).await?;
         let more = more::parameter(&values, &purged);
-        if batch_receipts.is_empty() {
+        if batch_receipts.is_empty() && own.is_empty() {
             if !updates.is_empty() || more.is_some() {
                 self.run(statements::of_positions(updates, more)).await?;
             }
-            return Ok(Committed { receipts: Vec::new(), events: Vec::new(), head: self.head });
+            return Ok(Committed {
+                receipts: Vec::new(),
+                own: Vec::new(),
+                events: Vec::new(),
+                head: self.head,
+            });
         }
         let mut end = End {
             receipt: self.head.receipt,
             committed_at_us: self.committed_at_us.max(now.as_microsecond()),
         };
-        let incoming = number(&mut batch_receipts, &mut end.receipt);
+        let mut incoming = number(&mut batch_receipts, &mut end.receipt);
+        incoming.extend(own.into_iter().map(Incoming::from));
         let at_hand = self.at_hand(&incoming);
         if self.presumes_new(&at_hand, &updates) {
             let rest = (updates.clone(), more.clone());
@@ -181,7 +187,12 @@ impl Writer {
             self.subjects.put(key, (id, state));
         }
         let events = appended.events.into_iter().map(|event| event.logged).collect();
-        Ok(Some(Committed { receipts: appended.recorded, events, head: self.head }))
+        Ok(Some(Committed {
+            receipts: appended.recorded,
+            own: appended.own,
+            events,
+            head: self.head,
+        }))
     }
 
     /// The blocks of receipts that the batch denies, without what those said.
