@@ -23,6 +23,7 @@ pub mod url_token;
 
 pub mod adyen;
 pub mod dynamics;
+pub mod sage_intacct;
 pub mod salesforce;
 pub mod square;
 pub mod stripe;
@@ -37,6 +38,7 @@ pub use calls::{Answer, Auth, Call, Fetch, Fetching, KeyRequest, Keys, OAuth, St
 pub const PROVIDERS: &[Provider] = &[
     adyen::PROVIDER,
     dynamics::PROVIDER,
+    sage_intacct::PROVIDER,
     salesforce::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,
