@@ -58,6 +58,9 @@ const DUE: &[&str] = &["due", "trx_totaldue"];
 const DOCUMENT: &[&str] = &["docid", "recordid", "docnumber", "docno"];
 const INVOICE: &[&str] = &["invoice", "invoicekey", "invoiceno"];
 
+/// A fact and how far in the subject's life it is.
+type Ranked = (Fact, u8);
+
 /// How far a record is, whatever its object calls it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -156,7 +159,7 @@ impl<'a> Record<'a> {
         Ok(vec![draft])
     }
 
-    fn invoice(&self) -> Result<(Fact, u8), TranslateError> {
+    fn invoice(&self) -> Result<Ranked, TranslateError> {
         let (total, paid, due) = (self.money(TOTAL)?, self.money(PAID)?, self.money(DUE)?);
         let due = match (due, total, paid) {
             (Some(due), _, _) => Some(due),
@@ -187,7 +190,7 @@ impl<'a> Record<'a> {
         Ok((Fact::Invoice(fact), rank))
     }
 
-    fn payment(&self) -> Result<(Fact, u8), TranslateError> {
+    fn payment(&self) -> Result<Ranked, TranslateError> {
         let amount = self.money(TOTAL)?;
         let (status, rank) = match self.stage() {
             _ if self.is_deleted => (PaymentStatus::Canceled, 90),
@@ -209,7 +212,7 @@ impl<'a> Record<'a> {
     }
 
     /// What a credit gives back of its invoice; `None` where it names none or is not in force.
-    fn credit(&self) -> Result<Option<(&'a str, (Fact, u8))>, TranslateError> {
+    fn credit(&self) -> Result<Option<(&'a str, Ranked)>, TranslateError> {
         let invoice = self.fields.first(INVOICE);
         let is_in_force = match self.stage() {
             Some(Stage::Posted | Stage::PartiallyPaid | Stage::Paid) => true,
@@ -234,7 +237,7 @@ impl<'a> Record<'a> {
         Ok(Some((invoice, (Fact::Invoice(fact), rank))))
     }
 
-    fn bank_transaction(&self) -> Result<(Fact, u8), TranslateError> {
+    fn bank_transaction(&self) -> Result<Ranked, TranslateError> {
         let (status, rank) = match self.stage() {
             _ if self.is_deleted => (BankTransactionStatus::Removed, 90),
             Some(Stage::Draft | Stage::Submitted) => (BankTransactionStatus::Pending, 10),
@@ -264,7 +267,7 @@ impl<'a> Record<'a> {
     }
 
     /// Events have no id: what they are recognised by is the state that they tell.
-    fn draft(&self, id: &str, (fact, rank): (Fact, u8)) -> Result<Draft, TranslateError> {
+    fn draft(&self, id: &str, (fact, rank): Ranked) -> Result<Draft, TranslateError> {
         let text = |names: &[&str]| self.fields.first(names);
         let deleted = if self.is_deleted { "delete" } else { "" };
         let key = crm::state_key(&[

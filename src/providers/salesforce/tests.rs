@@ -111,6 +111,23 @@ fn a_sandbox_is_not_live_and_an_amount_fits_its_currency() {
 }
 
 #[test]
+fn a_change_by_the_own_user_is_an_echo() {
+    let mut endpoint = endpoint();
+    let own = "0055g000000AbCdEAV";
+    endpoint.settings.insert(crm::OWN_USER_ID.to_owned(), own.to_owned());
+    let count = |user: &str| {
+        let body =
+            format!(r#"{{"Id":"1","Payment_Status__c":"Paid","LastModifiedById":"{user}"}}"#);
+        match testing::translate_stored(&PROVIDER, &endpoint, body.as_bytes()) {
+            Ok(Translation::Events(drafts)) => drafts.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([own, "0055g000000AbCd"].map(count), [0, 0]);
+    assert_eq!(["0055g000000AbCeEAV", "0055g000000abcdEAV", "short", ""].map(count), [1, 1, 1, 1]);
+}
+
+#[test]
 fn a_record_may_be_corrected_in_any_order_of_arrival() {
     let texts = ["Pending", "Paid", "Disputed", "Paid", "Partially refunded", "Refunded"];
     let drafts: Vec<_> = (0_i64..)
