@@ -77,6 +77,24 @@ fn a_body_is_of_the_company_and_complete() {
 }
 
 #[test]
+fn stored_receipts_hold_no_session_and_no_token() {
+    let sample = testing::sample(&PROVIDER, &endpoint(), "ARPYMT", 0);
+    for body in [
+        "company=ExampleUS&sessionid=s3cret&object=ARPYMT",
+        "<e><company>ExampleUS</company><sessionid>s3cret</sessionid></e>",
+        r#"{"company":"ExampleUS","sessionId":"s3cret"}"#,
+    ] {
+        let request = Request { body: body.to_owned().into(), ..sample.clone() };
+        let proof = PROVIDER.prove(&request, &endpoint(), now()).expect("authentic");
+        let name = endpoint().name;
+        let receipt = Receipt::new(request, proof, name, now(), PROVIDER.redaction);
+        let kept = String::from_utf8_lossy(receipt.body()).into_owned();
+        assert!(!kept.contains("s3cret") && kept.contains("ExampleUS"), "{kept}");
+        assert!(!receipt.path().contains("sample"), "{}", receipt.path());
+    }
+}
+
+#[test]
 fn amounts_go_before_states() {
     for (told, wanted) in [
         ("total=10&paid=10&due=0&state=Bezahlt", InvoiceStatus::Paid),

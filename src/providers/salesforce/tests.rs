@@ -111,6 +111,19 @@ fn a_sandbox_is_not_live_and_an_amount_fits_its_currency() {
 }
 
 #[test]
+fn stored_receipts_hold_no_session_and_no_token() {
+    let mut request = testing::sample(&PROVIDER, &endpoint(), OUTBOUND_MESSAGE, 0);
+    let text = String::from_utf8(request.body.to_vec()).expect("text");
+    let session = "<SessionId>00D!s3cret</SessionId>";
+    request.body = text.replace("<SessionId xsi:nil=\"true\"/>", session).into();
+    let proof = PROVIDER.prove(&request, &endpoint(), now()).expect("authentic");
+    let receipt = Receipt::new(request, proof, endpoint().name, now(), PROVIDER.redaction);
+    let kept = String::from_utf8_lossy(receipt.body()).into_owned();
+    assert!(!kept.contains("s3cret") && kept.contains("<SessionId>sha256:"), "{kept}");
+    assert!(!receipt.path().contains("sample"), "{}", receipt.path());
+}
+
+#[test]
 fn a_change_by_the_own_user_is_an_echo() {
     let mut endpoint = endpoint();
     let own = "0055g000000AbCdEAV";
