@@ -37,6 +37,7 @@ pub mod paypal;
 pub mod pipedrive;
 pub mod plaid;
 pub mod quickbooks;
+pub mod sage_intacct;
 pub mod salesforce;
 pub mod square;
 pub mod stripe;
@@ -67,6 +68,7 @@ pub const PROVIDERS: &[Provider] = &[
     pipedrive::PROVIDER,
     plaid::PROVIDER,
     quickbooks::PROVIDER,
+    sage_intacct::PROVIDER,
     salesforce::PROVIDER,
     square::PROVIDER,
     stripe::PROVIDER,

@@ -8,7 +8,8 @@
 //! The columns are those of the settings `status_column`, `amount_column`, `currency_column` and
 //! `payment_id_column`; `status_options` gives the status of each option of a choice column, and
 //! `currency_options` the currency of a text, option or id that is no code of its own. Power Automate's
-//! body has the columns by their names beside `record_id`, and may have `event_id`, `table`, `modifiedon`.
+//! body has the columns by their names beside `record_id`, and may have `event_id`, `table`, `modifiedon`
+//! and `modifiedby`. Changes by the user of the setting `own_user_id` are the gateway's own echoes.
 //! Spec: <https://learn.microsoft.com/power-apps/developer/data-platform/use-webhooks>,
 //! <https://learn.microsoft.com/power-apps/developer/data-platform/register-web-hook>
 
@@ -55,6 +56,7 @@ pub const PROVIDER: Provider = Provider {
         row::STATUS_OPTIONS,
         row::CURRENCY_OPTIONS,
         crm::CURRENCY,
+        crm::OWN_USER_ID,
         TABLE,
         crm::API_URL,
         read::ENTITY_SET,
@@ -253,6 +255,12 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
 fn is_of_table(endpoint: &Endpoint, table: &str) -> bool {
     let wanted = endpoint.setting(TABLE, "").trim();
     wanted.is_empty() || wanted == table
+}
+
+/// Whether the gateway's own connector made the change.
+fn is_own_user(endpoint: &Endpoint, user: &str) -> bool {
+    let own = endpoint.setting(crm::OWN_USER_ID, "").trim();
+    !own.is_empty() && own.eq_ignore_ascii_case(user.trim())
 }
 
 #[cfg(test)]

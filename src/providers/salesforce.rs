@@ -7,7 +7,8 @@
 //!
 //! The fields are those of the settings `status_field`, `amount_field`, `currency_field` and
 //! `payment_id_field`. A record's `SystemModstamp` or `LastModifiedDate`, where it is sent along, orders
-//! its events; without it the time of arrival does, since a message tells the state as of its sending.
+//! its events; without it the time of arrival does, since a message tells the state as of its sending. With
+//! `LastModifiedById` sent along, changes by the user of the setting `own_user_id` are known as echoes.
 //! Spec: <https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_om_outboundmessaging.htm>
 
 mod flow;
@@ -36,7 +37,14 @@ pub const PROVIDER: Provider = Provider {
         SecretKey { name: ORGANIZATION_ID, required: false },
         SecretKey { name: FLOW_TOKEN, required: false },
     ],
-    settings: &[STATUS_FIELD, AMOUNT_FIELD, CURRENCY_FIELD, PAYMENT_ID_FIELD, crm::CURRENCY],
+    settings: &[
+        STATUS_FIELD,
+        AMOUNT_FIELD,
+        CURRENCY_FIELD,
+        PAYMENT_ID_FIELD,
+        crm::CURRENCY,
+        crm::OWN_USER_ID,
+    ],
     structured: &[],
     events: &[OUTBOUND_MESSAGE, FLOW_CALLOUT],
     redaction: Redaction {
@@ -143,6 +151,9 @@ fn item(record: Record, receipt: &Receipt, endpoint: &Endpoint) -> Result<Item, 
     let Some(status) = field(STATUS_FIELD, "Payment_Status__c") else {
         return Ok(Item::Silent);
     };
+    if is_echo(&record.fields, endpoint) {
+        return Ok(Item::Silent);
+    }
     let Some(known) = crm::status(status) else {
         return Ok(Item::UnknownStatus);
     };
@@ -176,6 +187,14 @@ fn item(record: Record, receipt: &Receipt, endpoint: &Endpoint) -> Result<Item, 
         live: record.live,
         references: crm::keep_currency(references(&record.fields), money, currency),
     })))
+}
+
+/// Whether the gateway's own connector made the change. An id has 15 characters, and three more that only
+/// check them.
+fn is_echo(fields: &Fields, endpoint: &Endpoint) -> bool {
+    const ID_BYTES: usize = 15;
+    let own = endpoint.setting(crm::OWN_USER_ID, "").trim().get(..ID_BYTES);
+    own.is_some() && fields.text("LastModifiedById").get(..ID_BYTES) == own
 }
 
 /// The standard fields that name the customer, invoice or order, where the admin sends them along.

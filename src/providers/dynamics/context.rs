@@ -14,7 +14,7 @@ use crate::providers::{Endpoint, TranslateError, crm, fields};
 use crate::receipt::Receipt;
 
 use super::row::{self, Cells, Origin};
-use super::{CREATE, DELETE, UPDATE, is_of_table};
+use super::{CREATE, DELETE, UPDATE, is_of_table, is_own_user};
 
 /// What Dataverse writes as the id of an operation that has none.
 const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
@@ -28,6 +28,8 @@ pub(super) struct Context<'a> {
     primary_entity_name: Text<'a>,
     #[serde(borrow)]
     primary_entity_id: Text<'a>,
+    #[serde(borrow)]
+    initiating_user_id: Text<'a>,
     #[serde(borrow)]
     operation_id: Text<'a>,
     #[serde(borrow)]
@@ -93,7 +95,8 @@ impl Context<'_> {
         endpoint: &Endpoint,
     ) -> Result<Item, TranslateError> {
         let is_deleted = *self.message_name == *DELETE;
-        if is_deleted || !is_of_table(endpoint, &self.primary_entity_name) {
+        let is_echo = is_own_user(endpoint, &self.initiating_user_id);
+        if is_deleted || is_echo || !is_of_table(endpoint, &self.primary_entity_name) {
             return Ok(Item::Silent);
         }
         if self.primary_entity_id.is_empty() {

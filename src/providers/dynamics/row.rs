@@ -12,7 +12,7 @@ use crate::providers::crm::{self, Item, Report};
 use crate::providers::fields::Fields;
 use crate::providers::{Endpoint, Mistake, TranslateError, payload};
 
-use super::{POWER_AUTOMATE, TABLE, is_of_table};
+use super::{POWER_AUTOMATE, TABLE, is_of_table, is_own_user};
 
 pub(super) const STATUS_COLUMN: &str = "status_column";
 pub(super) const AMOUNT_COLUMN: &str = "amount_column";
@@ -121,7 +121,8 @@ pub(super) fn of_power_automate(
         "" => endpoint.setting(TABLE, "").trim(),
         table => table,
     };
-    if !is_of_table(endpoint, table) {
+    let user = fields.cell("modifiedby")?.unwrap_or_default();
+    if !is_of_table(endpoint, table) || is_own_user(endpoint, &user) {
         return Ok(Item::Silent);
     }
     let primary_key = format!("{table}id");

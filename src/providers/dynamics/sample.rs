@@ -86,7 +86,7 @@ fn guid(seed: &str, purpose: &str) -> String {
     [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
-fn table<'a>(endpoint: &'a Endpoint) -> &'a str {
+fn table(endpoint: &Endpoint) -> &str {
     Some(endpoint.setting(TABLE, "").trim()).filter(|table| !table.is_empty()).unwrap_or("invoice")
 }
 

@@ -174,6 +174,27 @@ fn an_update_says_something_only_where_it_touches_the_payment() {
 }
 
 #[test]
+fn a_change_by_the_own_user_is_an_echo() {
+    let user = "75C2DD85-e89e-e711-8122-000d3aa2331c";
+    let own = with(endpoint(), &[(crm::OWN_USER_ID, &user.to_lowercase())]);
+    let status = json!([{ "key": "new_paymentstatus", "value": "Paid" }]);
+    let from = |user: &str| {
+        let user = format!("{{\"InitiatingUserId\":\"{user}\",");
+        update(status.clone(), json!(null)).replacen('{', &user, 1)
+    };
+    let posted = |user: &str| {
+        json!({ "record_id": ROW, "new_paymentstatus": "Paid", "_modifiedby_value": user })
+            .to_string()
+    };
+    for body in [from(user), posted(user)] {
+        assert_eq!(translated(&own, &body), Ok(Translation::Events(Vec::new())));
+        draft(&endpoint(), &body);
+    }
+    draft(&own, &from(ROW));
+    draft(&own, &posted(""));
+}
+
+#[test]
 fn a_currency_that_is_an_id_needs_a_table() {
     let currency = "9f4b1f0e-0000-4000-8000-000000000001";
     let body = update(

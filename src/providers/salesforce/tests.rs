@@ -111,6 +111,36 @@ fn a_sandbox_is_not_live_and_an_amount_fits_its_currency() {
 }
 
 #[test]
+fn stored_receipts_hold_no_session_and_no_token() {
+    let mut request = testing::sample(&PROVIDER, &endpoint(), OUTBOUND_MESSAGE, 0);
+    let text = String::from_utf8(request.body.to_vec()).expect("text");
+    let session = "<SessionId>00D!s3cret</SessionId>";
+    request.body = text.replace("<SessionId xsi:nil=\"true\"/>", session).into();
+    let proof = PROVIDER.prove(&request, &endpoint(), now()).expect("authentic");
+    let receipt = Receipt::new(request, proof, endpoint().name, now(), PROVIDER.redaction);
+    let kept = String::from_utf8_lossy(receipt.body()).into_owned();
+    assert!(!kept.contains("s3cret") && kept.contains("<SessionId>sha256:"), "{kept}");
+    assert!(!receipt.path().contains("sample"), "{}", receipt.path());
+}
+
+#[test]
+fn a_change_by_the_own_user_is_an_echo() {
+    let mut endpoint = endpoint();
+    let own = "0055g000000AbCdEAV";
+    endpoint.settings.insert(crm::OWN_USER_ID.to_owned(), own.to_owned());
+    let count = |user: &str| {
+        let body =
+            format!(r#"{{"Id":"1","Payment_Status__c":"Paid","LastModifiedById":"{user}"}}"#);
+        match testing::translate_stored(&PROVIDER, &endpoint, body.as_bytes()) {
+            Ok(Translation::Events(drafts)) => drafts.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([own, "0055g000000AbCd"].map(count), [0, 0]);
+    assert_eq!(["0055g000000AbCeEAV", "0055g000000abcdEAV", "short", ""].map(count), [1, 1, 1, 1]);
+}
+
+#[test]
 fn a_record_may_be_corrected_in_any_order_of_arrival() {
     let texts = ["Pending", "Paid", "Disputed", "Paid", "Partially refunded", "Refunded"];
     let drafts: Vec<_> = (0_i64..)

@@ -174,7 +174,6 @@ impl Seen {
             Fact::Invoice(fact) => {
                 let word = fact.status().as_str_name().trim_start_matches("INVOICE_STATUS_");
                 let amount = match word {
-                    "PARTIALLY_PAID" => fact.paid.as_ref(),
                     "REFUNDED" | "PARTIALLY_REFUNDED" => {
                         fact.refunded.as_ref().or(fact.total.as_ref())
                     }
@@ -197,7 +196,7 @@ impl Seen {
             kind,
             status: coarse(kind, word).to_owned(),
             amount_minor: amount.map(|money| money.minor_units.abs()),
-            currency: amount.map(|money| money.currency.clone()),
+            currency: amount.map(|money| money.currency.clone()).or_else(|| told_alone(event)),
             payment_id: id,
             event_id: event.provider_event_id.clone(),
             direction: match amount {
@@ -242,6 +241,11 @@ impl Seen {
             _ => as_stated,
         }
     }
+}
+
+/// A currency that was told without an amount.
+fn told_alone(event: &proto::Event) -> Option<String> {
+    event.references.as_ref()?.metadata.get("currency").cloned()
 }
 
 fn one_of(expected: &Value, field: &str, seen: &Value, whole: &impl Debug) -> Result<(), String> {
