@@ -10,6 +10,7 @@
 //! Spec: <https://www.zoho.com/billing/kb/webhooks/securing-webhooks.html>,
 //! <https://www.zoho.com/books/help/settings/automation.html>
 
+mod draft;
 mod record;
 mod sample;
 
@@ -44,7 +45,7 @@ pub const PROVIDER: Provider = Provider {
     ],
     settings: &[DATA_CENTER, ORGANIZATION_ID, accounting::API_URL, accounting::TOKEN_URL],
     structured: &[],
-    events: &record::EVENT_TYPES,
+    events: &draft::EVENT_TYPES,
     redaction: Redaction { headers: &[TOKEN_HEADER], query: &[], body_members: &[] },
     hosts: &HOSTS,
     check,
@@ -233,7 +234,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         let name = payload::first(&[&record::first_name(&json)?, &told.event]);
         return payload::unknown_type(&name);
     };
-    if !record.is_whole(module) && !record::says(&told.event, "delete") {
+    if !record.is_whole(module) && !draft::says(&told.event, "delete") {
         let id = accounting::path_id("a record", record.id(module))?;
         let object = format!("{}/{id}", module.path());
         (told.module, told.id) = (Some(module), id.to_owned());
@@ -241,7 +242,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
             .map_err(|error| payload::unreadable("a notice of ours", &error))?;
         return Ok(Translation::Fetches(vec![Fetch { object, told }]));
     }
-    let context = record::Context { endpoint, told: &told, received_at: receipt.received_at() };
+    let context = draft::Context { endpoint, told: &told, received_at: receipt.received_at() };
     let draft: Option<Draft> = context.draft(module, &record)?;
     Ok(Translation::Events(draft.into_iter().collect()))
 }
@@ -282,7 +283,7 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
         return Err(TranslateError("the API answered without the record".to_owned()));
     };
     let received_at = fetching.received_at;
-    let context = record::Context { endpoint: fetching.endpoint, told: &told, received_at };
+    let context = draft::Context { endpoint: fetching.endpoint, told: &told, received_at };
     let draft = context.draft(module, &record)?;
     Ok(Step::Done { drafts: draft.into_iter().collect(), cursor: None })
 }

@@ -1,3 +1,6 @@
+//! Tests of FreshBooks: the handshake of a callback, what objects come down to, and that the same state is one
+//! event.
+
 use http::HeaderMap;
 use serde_json::Value;
 

@@ -1,9 +1,12 @@
+//! Tests of QuickBooks Online: both forms of its bodies, what comes of objects and of missing ones, and that
+//! a life ends the same in every order.
+
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
 use crate::model::{Draft, Fact, InvoiceStatus, PaymentStatus, Sequence, Status, SubjectState};
-use crate::providers::{Fetch, samples, testing};
+use crate::providers::{Answer, Fetch, samples, testing};
 
 const SECRETS: &[(&str, &str)] = &[(VERIFIER_TOKEN, "a1b2c3d4-5e6f-4a7b-8c9d-0e1f2a3b4c5d")];
 const TOLD: &str =

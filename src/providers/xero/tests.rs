@@ -1,3 +1,6 @@
+//! Tests of Xero: the intent to receive, what invoices, payments and credit notes come down to, and that the same
+//! state is one event.
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};

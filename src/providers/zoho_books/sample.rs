@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::providers::{Endpoint, Sample, SampleOrder, samples};
 use crate::receipt::signature::sign_hmac_sha256;
 
-use super::record::EVENT_TYPES;
+use super::draft::EVENT_TYPES;
 use super::{EVENT, HEADER, HEADER_TOKEN, JSON_STRING, SECRET_TOKEN, TOKEN_HEADER, signed_text};
 
 const JSON: &str = "application/json";

@@ -1,3 +1,5 @@
+//! Tests of Zoho Books: what is signed, what records in JSON and in forms say, and what is asked for.
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
