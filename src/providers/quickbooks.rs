@@ -274,6 +274,10 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
         return Err(payload::unknown("event type", &notice.event_type));
     };
     let (endpoint, answers) = (fetching.endpoint, fetching.answers);
+    // The API has nothing more to tell, and counts what it is asked.
+    if *operation == Operation::Deleted {
+        return done(Context { endpoint, notice: &notice, currency: "" }.gone(*entity)?);
+    }
     let Some(answer) = answers.first() else {
         let path = entity.path().unwrap_or_default();
         return Ok(call(endpoint, &notice.realm, &format!("{path}/{}", notice.id)));

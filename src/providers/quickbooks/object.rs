@@ -151,7 +151,8 @@ impl Context<'_> {
         operation: Operation,
     ) -> Result<Option<Draft>, TranslateError> {
         let is_void = match operation {
-            Operation::Voided | Operation::Deleted => true,
+            Operation::Deleted => return self.gone(entity).map(Some),
+            Operation::Voided => true,
             Operation::Changed | Operation::Emailed => object.private_note.contains(VOIDED),
         };
         let (fact, rank) = match entity {
@@ -169,13 +170,8 @@ impl Context<'_> {
             }
             Entity::Other => return Ok(None),
         };
-        let version = match operation {
-            Operation::Deleted => AFTER_ALL,
-            Operation::Changed | Operation::Emailed | Operation::Voided => {
-                let token = &object.sync_token;
-                token.parse().map_err(|_| payload::not_a("a version", token))?
-            }
-        };
+        let token = &object.sync_token;
+        let version = token.parse().map_err(|_| payload::not_a("a version", token))?;
         let occurred_at = time(&[&object.meta_data.last_updated_time, &self.notice.at])?;
         let references = self.references(object, entity);
         self.finish(Place { version, occurred_at, rank }, references, fact).map(Some)

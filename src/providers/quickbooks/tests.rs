@@ -155,6 +155,18 @@ fn a_missing_object_is_deleted_and_any_other_fault_is_asked_again() {
 }
 
 #[test]
+fn what_the_webhook_calls_deleted_is_not_asked_for() {
+    let told = TOLD.replace("payment.updated", "payment.deleted");
+    match step(&endpoint(), &told, &[]) {
+        Ok(Step::Done { drafts, .. }) => {
+            assert_eq!(testing::payment_fact(&drafts[0]).status, Some(PaymentStatus::Canceled));
+            assert_eq!(drafts[0].version, i64::MAX);
+        }
+        _ => panic!("not done"),
+    }
+}
+
+#[test]
 fn a_company_of_one_currency_is_asked_for_it() {
     let payment = r#"{"Payment":{"SyncToken":"1","TotalAmt":55.10,"PrivateNote":""}}"#;
     let preferences = r#"{"Preferences":{"CurrencyPrefs":{"HomeCurrency":{"value":"CAD"}}}}"#;

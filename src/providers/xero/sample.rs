@@ -73,6 +73,17 @@ fn id(seed: &str, category: Category) -> String {
 }
 
 fn object(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -> Option<Value> {
+    let mut object = members(order, category, is_new, id)?;
+    let fields = object.as_object_mut()?;
+    fields.insert("Reference".to_owned(), json!(format!("order-{}", order.seed)));
+    fields.insert("CurrencyCode".to_owned(), json!("NZD"));
+    let updated = format!("/Date({}+0000)/", order.occurred_at.as_millisecond());
+    fields.insert("UpdatedDateUTC".to_owned(), json!(updated));
+    Some(object)
+}
+
+/// What the objects of a category have beside the rest.
+fn members(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -> Option<Value> {
     let total = samples::amount(order.seed);
     let part = samples::part_of(total);
     let contact = json!({
@@ -81,7 +92,7 @@ fn object(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -
         "EmailAddress": samples::CUSTOMER_EMAIL,
     });
     let invoice_id = self::id(order.seed, Category::Invoice);
-    let mut object = match category {
+    let object = match category {
         Category::Invoice => json!({
             "InvoiceID": id,
             "InvoiceNumber": format!("INV-{}", order.seed),
@@ -127,11 +138,6 @@ fn object(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -
         }),
         Category::Other => return None,
     };
-    let fields = object.as_object_mut()?;
-    fields.insert("Reference".to_owned(), json!(format!("order-{}", order.seed)));
-    fields.insert("CurrencyCode".to_owned(), json!("NZD"));
-    let updated = format!("/Date({}+0000)/", order.occurred_at.as_millisecond());
-    fields.insert("UpdatedDateUTC".to_owned(), json!(updated));
     Some(object)
 }
 
