@@ -3,8 +3,10 @@
 //! API answered, out come authorised calls and values of the model. It does no I/O, and an id out of a
 //! payload must never reach a URL without `path_id`.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
@@ -31,7 +33,9 @@ pub const ACCESS_TOKEN: SecretKey = SecretKey { name: "access_token", required: 
 const MAX_PATH_ID_BYTES: usize = 64;
 
 /// How an accounting system gives access tokens.
-pub struct Tokens {
+pub struct Tokens<'a> {
+    /// Whose tokens are needed, where a secret is a table of them by account.
+    pub account: &'a str,
     /// The token endpoint, unless the setting `token_url` names another.
     pub url: String,
     /// Whether the client's credentials go into the form instead of a Basic header.
@@ -44,11 +48,8 @@ pub struct Tokens {
 
 /// The call with what authorises it: OAuth where it is configured, else the access token, else nothing,
 /// so that the provider refuses it visibly.
-pub fn authorised(call: Call, endpoint: &Endpoint, tokens: Tokens) -> Call {
-    let secret = |key: SecretKey| {
-        let value = endpoint.secret(key.name).filter(|value| !value.trim().is_empty());
-        value.map(SecretString::from)
-    };
+pub fn authorised(call: Call, endpoint: &Endpoint, tokens: Tokens<'_>) -> Call {
+    let secret = |key: SecretKey| secret_of(endpoint, key, tokens.account);
     let (id, key, refresh) = (secret(CLIENT_ID), secret(CLIENT_SECRET), secret(REFRESH_TOKEN));
     if let (Some(client_id), Some(client_secret)) = (id, key)
         && (refresh.is_some() || tokens.client_credentials)
@@ -63,10 +64,41 @@ pub fn authorised(call: Call, endpoint: &Endpoint, tokens: Tokens) -> Call {
             scheme: tokens.scheme,
         })));
     }
-    match endpoint.secret(ACCESS_TOKEN.name).filter(|token| !token.trim().is_empty()) {
-        Some(token) => call.header("authorization", format!("{} {token}", tokens.scheme)),
+    match secret(ACCESS_TOKEN) {
+        Some(token) => {
+            let value = format!("{} {}", tokens.scheme, token.expose_secret());
+            call.header("authorization", value)
+        }
         None => call,
     }
+}
+
+/// The first value of a secret; of a table, that of the account.
+fn secret_of(endpoint: &Endpoint, key: SecretKey, account: &str) -> Option<SecretString> {
+    let value = endpoint.secret(key.name)?;
+    let value = match by_account(value) {
+        Some(table) => table?.remove(account)?,
+        None => value.to_owned(),
+    };
+    (!value.trim().is_empty()).then(|| SecretString::from(value))
+}
+
+/// A secret that is a table of texts by account; `Some(None)` where it is no such table.
+fn by_account(value: &str) -> Option<Option<BTreeMap<String, String>>> {
+    value.trim_start().starts_with('{').then(|| serde_json::from_str(value).ok())
+}
+
+/// Refuses tokens that are tables of anything but texts.
+pub fn check_tokens(endpoint: &Endpoint) -> Result<(), Mistake> {
+    for (name, key) in
+        [(REFRESH_TOKEN.name, "secrets.refresh_token"), (ACCESS_TOKEN.name, "secrets.access_token")]
+    {
+        if endpoint.secret(name).and_then(by_account).is_some_and(|table| table.is_none()) {
+            let reason = "is no table of tokens by account".to_owned();
+            return Err(Mistake { key, reason });
+        }
+    }
+    Ok(())
 }
 
 /// The base URL of the API, without a slash at its end.
@@ -201,6 +233,7 @@ mod tests {
     fn the_access_token_is_used_where_no_refresh_token_is_given() {
         let provider = &super::super::quickbooks::PROVIDER;
         let tokens = || Tokens {
+            account: "46",
             url: "https://tokens.example.test".to_owned(),
             credentials_in_body: false,
             client_credentials: false,
@@ -213,6 +246,10 @@ mod tests {
         let plain =
             authorised(&[("client_id", "c"), ("client_secret", "s"), ("access_token", "t")]);
         assert!(plain.headers.contains(&("authorization", "Bearer t".to_owned())));
+        let table = authorised(&[("access_token", r#"{"45":"t-45","46":"t-46"}"#)]);
+        assert!(table.headers.contains(&("authorization", "Bearer t-46".to_owned())));
+        let other = authorised(&[("access_token", r#"{"45":"t-45"}"#)]);
+        assert!(!other.headers.iter().any(|(name, _)| *name == "authorization"));
         let oauth =
             authorised(&[("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")]);
         assert!(matches!(oauth.auth, Auth::OAuth(_)));

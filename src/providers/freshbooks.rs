@@ -300,6 +300,7 @@ fn call(endpoint: &Endpoint, method: Method, path: &str, body: Bytes) -> Step {
         call = call.header("content-type", "application/json");
     }
     let tokens = Tokens {
+        account: "",
         url: TOKENS.to_owned(),
         credentials_in_body: true,
         client_credentials: false,

@@ -43,7 +43,8 @@ pub const PROVIDER: Provider = Provider {
         accounting::ACCESS_TOKEN,
     ],
     settings: &[CONNECTED_REALMS, HOME_CURRENCY, accounting::API_URL, accounting::TOKEN_URL],
-    structured: &[CONNECTED_REALMS],
+    // Each company gives tokens of its own.
+    structured: &[CONNECTED_REALMS, accounting::REFRESH_TOKEN.name, accounting::ACCESS_TOKEN.name],
     events: &EVENT_TYPES,
     redaction: Redaction { headers: &[], query: &[], body_members: &[] },
     hosts: &[
@@ -174,6 +175,7 @@ const EVENT_TYPES: [&str; EVENTS.len()] = {
 
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     accounting::check_urls(endpoint)?;
+    accounting::check_tokens(endpoint)?;
     if let Some(text) = endpoint.settings.get(CONNECTED_REALMS)
         && realms(text).is_none_or(|realms| realms.is_empty())
     {
@@ -307,6 +309,7 @@ fn call(endpoint: &Endpoint, realm: &str, path: &str) -> Step {
     let api = accounting::api_url(endpoint, API);
     let call = Call::get(format!("{api}/v3/company/{realm}/{path}?{MINOR_VERSION}"));
     let tokens = Tokens {
+        account: realm,
         url: TOKENS.to_owned(),
         credentials_in_body: false,
         client_credentials: false,

@@ -261,6 +261,7 @@ fn call(endpoint: &Endpoint, notice: &Notice, collection: &str, id: &str) -> Ste
     let api = accounting::api_url(endpoint, API);
     let call = Call::get(format!("{api}/api.xro/2.0/{collection}/{id}"));
     let tokens = Tokens {
+        account: &notice.tenant,
         url: TOKENS.to_owned(),
         credentials_in_body: false,
         // A custom connection has no refresh token.

@@ -297,6 +297,7 @@ fn call(endpoint: &Endpoint, told: &Told, module: Module) -> Result<Step, Transl
     let (path, id) = (module.path(), &told.id);
     let url = format!("{api}/books/v3/{path}/{id}?organization_id={organization}");
     let tokens = Tokens {
+        account: &told.organization,
         url: format!("https://{accounts}/oauth/v2/token"),
         credentials_in_body: true,
         client_credentials: false,

@@ -258,6 +258,11 @@ fn settings_that_make_no_sense_are_refused() {
         assert_eq!(mistake.key, key);
     }
     assert_eq!(check(&with_setting(CONNECTED_REALMS, "[\"46\",47]")), Ok(()));
+    let mut endpoint = endpoint();
+    for (table, is_right) in [(r#"{"46":"t"}"#, true), (r#"{"46":["t"]}"#, false)] {
+        endpoint.secrets.insert("refresh_token".to_owned(), vec![table.into()]);
+        assert_eq!(check(&endpoint).is_ok(), is_right, "{table}");
+    }
 }
 
 #[test]
