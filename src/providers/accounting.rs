@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{InvoiceStatus, Money};
 
 use super::payload;
-use super::{Answer, Auth, Call, Endpoint, Mistake, OAuth, SecretKey, TranslateError};
+use super::{Answer, Auth, Call, Endpoint, Fetching, Mistake, OAuth, SecretKey, TranslateError};
 
 /// The setting with the base URL of the API.
 pub const API_URL: &str = "api_url";
@@ -28,6 +29,13 @@ pub const CLIENT_SECRET: SecretKey = SecretKey { name: "client_secret", required
 pub const REFRESH_TOKEN: SecretKey = SecretKey { name: "refresh_token", required: false };
 /// See `CLIENT_ID`.
 pub const ACCESS_TOKEN: SecretKey = SecretKey { name: "access_token", required: false };
+
+/// The setting with the seconds between two readings of the lists, which are not read without it.
+pub const POLL_INTERVAL: &str = "poll_interval";
+/// How many pages of a list are read at once; the next reading goes on from there.
+pub const MAX_PAGES: usize = 20;
+/// How far back the first reading of a list goes.
+const FIRST_READING: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The longest id of a path, in bytes. None of the systems comes near it.
 const MAX_PATH_ID_BYTES: usize = 64;
@@ -125,6 +133,25 @@ pub fn path_id<'a>(what: &str, id: &'a str) -> Result<&'a str, TranslateError> {
         return Err(payload::not_a(&format!("the id of {what}"), id));
     }
     Ok(id)
+}
+
+/// From which time of change on a list is read: where the last reading ended.
+pub fn list_from(fetching: &Fetching<'_>) -> Result<Timestamp, TranslateError> {
+    match fetching.cursor {
+        "" => fetching.now.checked_sub(FIRST_READING).map_err(|_| payload::not_a("a time", "now")),
+        text => text.parse().map_err(|_| payload::not_a("a time", text)),
+    }
+}
+
+/// Refuses an interval that is no whole number of seconds.
+pub fn check_interval(endpoint: &Endpoint) -> Result<(), Mistake> {
+    match endpoint.settings.get(POLL_INTERVAL) {
+        Some(text) if text.parse::<u32>().map_or(0, |seconds| seconds) == 0 => {
+            let reason = "is no whole number of seconds, 1 or more".to_owned();
+            Err(Mistake { key: POLL_INTERVAL, reason })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What a successful answer holds. Any other answer is an error: the call is made again.

@@ -38,7 +38,7 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
         Category::Prepayment => {
             event["data"] = json!({ "Type": "RECEIVE-PREPAYMENT", "Status": "AUTHORISED" });
         }
-        Category::Invoice | Category::Payment | Category::Other => {}
+        Category::Invoice | Category::Payment | Category::BankTransaction | Category::Other => {}
     }
     let body = json!({
         "events": [event],
@@ -67,6 +67,7 @@ fn id(seed: &str, category: Category) -> String {
         Category::Payment => "payment",
         Category::CreditNote => "creditnote",
         Category::Prepayment => "prepayment",
+        Category::BankTransaction => "bank",
         Category::Other => "contact",
     };
     format!("{kind}-{seed}")
@@ -136,7 +137,7 @@ fn members(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) 
             "Payments": [],
             "Contact": contact,
         }),
-        Category::Other => return None,
+        Category::BankTransaction | Category::Other => return None,
     };
     Some(object)
 }
