@@ -11,6 +11,7 @@
 //! <https://www.zoho.com/books/help/settings/automation.html>
 
 mod draft;
+mod poll;
 mod record;
 mod sample;
 
@@ -27,7 +28,7 @@ use super::accounting::{self, Tokens};
 use super::payload;
 use super::{
     Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLIES, Replies, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_poll,
+    TranslateError, Translation, Verdict,
 };
 use record::{Module, Root};
 
@@ -43,7 +44,13 @@ pub const PROVIDER: Provider = Provider {
         accounting::REFRESH_TOKEN,
         accounting::ACCESS_TOKEN,
     ],
-    settings: &[DATA_CENTER, ORGANIZATION_ID, accounting::API_URL, accounting::TOKEN_URL],
+    settings: &[
+        DATA_CENTER,
+        ORGANIZATION_ID,
+        accounting::POLL_INTERVAL,
+        accounting::API_URL,
+        accounting::TOKEN_URL,
+    ],
     structured: &[],
     events: &draft::EVENT_TYPES,
     redaction: Redaction { headers: &[TOKEN_HEADER], query: &[], body_members: &[] },
@@ -52,7 +59,7 @@ pub const PROVIDER: Provider = Provider {
     verify,
     translate,
     fetch,
-    poll: no_poll,
+    poll: poll::poll,
     replies: Replies {
         methods: &[http::Method::POST, http::Method::PUT, http::Method::DELETE],
         ..REPLIES
@@ -69,7 +76,8 @@ const HEADER: &str = "x-zoho-webhook-signature";
 const SIGNATURE_BYTES: usize = 32;
 /// Where the organisation's data is: `eu`. It decides the hosts of API and tokens.
 const DATA_CENTER: &str = "data_center";
-/// The organisation, where no webhook names it in a parameter of this name.
+/// The organisation, where no webhook names it in a parameter of this name. Its invoices are listed where
+/// `poll_interval` asks for it, since Zoho does not try again when a webhook fails.
 const ORGANIZATION_ID: &str = "organization_id";
 /// The parameter that tells what happened.
 const EVENT: &str = "event";
@@ -106,6 +114,7 @@ const HOSTS: [&str; 2 * DATA_CENTERS.len()] = {
 
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     accounting::check_urls(endpoint)?;
+    accounting::check_interval(endpoint)?;
     if endpoint.secret(SECRET_TOKEN).is_none() && endpoint.secret(HEADER_TOKEN).is_none() {
         let reason = "is missing, and so is `secrets.header_token`; zoho_books requests cannot be \
                       verified without one of them"
@@ -119,7 +128,12 @@ fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
         let reason = format!("is none of {}", known.join(", "));
         return Err(Mistake { key: DATA_CENTER, reason });
     }
-    if let Some(id) = endpoint.settings.get(ORGANIZATION_ID)
+    let organization = endpoint.settings.get(ORGANIZATION_ID);
+    if endpoint.settings.contains_key(accounting::POLL_INTERVAL) && organization.is_none() {
+        let reason = "is missing; invoices are listed of one organisation".to_owned();
+        return Err(Mistake { key: ORGANIZATION_ID, reason });
+    }
+    if let Some(id) = organization
         && accounting::path_id("an organisation", id).is_err()
     {
         let reason = "is no id like `10234695`".to_owned();
@@ -267,8 +281,11 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
     let Some(wanted) = told.module else {
         return Err(TranslateError("nothing is to be asked for".to_owned()));
     };
+    if told.id.is_empty() {
+        return poll::step(fetching, &told, wanted);
+    }
     let Some(answer) = fetching.answers.first() else {
-        return call(fetching.endpoint, &told, wanted);
+        return call(fetching.endpoint, &told, &format!("{}/{}", wanted.path(), told.id), "");
     };
     if answer.status == 404 {
         return Ok(Step::Denied);
@@ -288,14 +305,14 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
     Ok(Step::Done { drafts: draft.into_iter().collect(), cursor: None })
 }
 
-fn call(endpoint: &Endpoint, told: &Told, module: Module) -> Result<Step, TranslateError> {
+/// A call of a path below the API, with more of a query beside the organisation.
+fn call(endpoint: &Endpoint, told: &Told, path: &str, query: &str) -> Result<Step, TranslateError> {
     let organization = accounting::path_id("an organisation", &told.organization)?;
     let name = endpoint.setting(DATA_CENTER, DATA_CENTERS[0].0);
     let (_, api, accounts) = data_center(name).unwrap_or(&DATA_CENTERS[0]);
     let default = format!("https://{api}");
     let api = accounting::api_url(endpoint, &default);
-    let (path, id) = (module.path(), &told.id);
-    let url = format!("{api}/books/v3/{path}/{id}?organization_id={organization}");
+    let url = format!("{api}/books/v3/{path}?organization_id={organization}{query}");
     let tokens = Tokens {
         account: &told.organization,
         url: format!("https://{accounts}/oauth/v2/token"),

@@ -80,19 +80,26 @@ impl Context<'_> {
             Module::Estimate => ("estimate", self.estimate(record)?),
         };
         let id = record.id(module);
-        let key = accounting::state_key(&[
-            name,
-            id,
-            &record.last_modified_time,
-            &record.status,
-            said.state,
-            record.amount.text(),
-            record.amount_refunded.text(),
-            record.total.text(),
-            record.balance.text(),
-            record.payment_made.text(),
-            record.total_refunded_amount.text(),
-        ]);
+        // Amounts as money, since one record shows them with more zeros than another.
+        let mut values = vec![
+            name.to_owned(),
+            id.to_owned(),
+            record.last_modified_time.to_string(),
+            record.status.to_string(),
+            said.state.to_owned(),
+        ];
+        for amount in [
+            &record.amount,
+            &record.amount_refunded,
+            &record.total,
+            &record.balance,
+            &record.total_refunded_amount,
+        ] {
+            let money = record.money(amount)?;
+            values.push(money.map_or_else(String::new, |money| money.to_string()));
+        }
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let key = accounting::state_key(&values);
         let occurred_at = match &*record.last_modified_time {
             "" => self.received_at,
             text => text.parse().map_err(|_| payload::not_a("a time", text))?,
@@ -146,7 +153,7 @@ impl Context<'_> {
             status: Some(status),
             amount: if state == "refunded" { refunded } else { amount },
             collection: Some(Collection { status: collected, total: amount, paid }),
-            refunded_total: refunded.or(paid.map(|paid| Money { minor_units: 0, ..paid })),
+            refunded_total: refunded,
             fee: charges.filter(|charges| charges.minor_units > 0),
             method: record.payment_mode.to_string(),
             ..PaymentFact::default()
