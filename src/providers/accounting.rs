@@ -3,15 +3,18 @@
 //! API answered, out come authorised calls and values of the model. It does no I/O, and an id out of a
 //! payload must never reach a URL without `path_id`.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
-use secrecy::SecretString;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use crate::model::{InvoiceStatus, Money};
 
 use super::payload;
-use super::{Answer, Auth, Call, Endpoint, Mistake, OAuth, SecretKey, TranslateError};
+use super::{Answer, Auth, Call, Endpoint, Fetching, Mistake, OAuth, SecretKey, TranslateError};
 
 /// The setting with the base URL of the API.
 pub const API_URL: &str = "api_url";
@@ -27,11 +30,20 @@ pub const REFRESH_TOKEN: SecretKey = SecretKey { name: "refresh_token", required
 /// See `CLIENT_ID`.
 pub const ACCESS_TOKEN: SecretKey = SecretKey { name: "access_token", required: false };
 
+/// The setting with the seconds between two readings of the lists, which are not read without it.
+pub const POLL_INTERVAL: &str = "poll_interval";
+/// How many pages of a list are read at once; the next reading goes on from there.
+pub const MAX_PAGES: usize = 20;
+/// How far back the first reading of a list goes.
+const FIRST_READING: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// The longest id of a path, in bytes. None of the systems comes near it.
 const MAX_PATH_ID_BYTES: usize = 64;
 
 /// How an accounting system gives access tokens.
-pub struct Tokens {
+pub struct Tokens<'a> {
+    /// Whose tokens are needed, where a secret is a table of them by account.
+    pub account: &'a str,
     /// The token endpoint, unless the setting `token_url` names another.
     pub url: String,
     /// Whether the client's credentials go into the form instead of a Basic header.
@@ -44,11 +56,8 @@ pub struct Tokens {
 
 /// The call with what authorises it: OAuth where it is configured, else the access token, else nothing,
 /// so that the provider refuses it visibly.
-pub fn authorised(call: Call, endpoint: &Endpoint, tokens: Tokens) -> Call {
-    let secret = |key: SecretKey| {
-        let value = endpoint.secret(key.name).filter(|value| !value.trim().is_empty());
-        value.map(SecretString::from)
-    };
+pub fn authorised(call: Call, endpoint: &Endpoint, tokens: Tokens<'_>) -> Call {
+    let secret = |key: SecretKey| secret_of(endpoint, key, tokens.account);
     let (id, key, refresh) = (secret(CLIENT_ID), secret(CLIENT_SECRET), secret(REFRESH_TOKEN));
     if let (Some(client_id), Some(client_secret)) = (id, key)
         && (refresh.is_some() || tokens.client_credentials)
@@ -63,10 +72,41 @@ pub fn authorised(call: Call, endpoint: &Endpoint, tokens: Tokens) -> Call {
             scheme: tokens.scheme,
         })));
     }
-    match endpoint.secret(ACCESS_TOKEN.name).filter(|token| !token.trim().is_empty()) {
-        Some(token) => call.header("authorization", format!("{} {token}", tokens.scheme)),
+    match secret(ACCESS_TOKEN) {
+        Some(token) => {
+            let value = format!("{} {}", tokens.scheme, token.expose_secret());
+            call.header("authorization", value)
+        }
         None => call,
     }
+}
+
+/// The first value of a secret; of a table, that of the account.
+fn secret_of(endpoint: &Endpoint, key: SecretKey, account: &str) -> Option<SecretString> {
+    let value = endpoint.secret(key.name)?;
+    let value = match by_account(value) {
+        Some(table) => table?.remove(account)?,
+        None => value.to_owned(),
+    };
+    (!value.trim().is_empty()).then(|| SecretString::from(value))
+}
+
+/// A secret that is a table of texts by account; `Some(None)` where it is no such table.
+fn by_account(value: &str) -> Option<Option<BTreeMap<String, String>>> {
+    value.trim_start().starts_with('{').then(|| serde_json::from_str(value).ok())
+}
+
+/// Refuses tokens that are tables of anything but texts.
+pub fn check_tokens(endpoint: &Endpoint) -> Result<(), Mistake> {
+    for (name, key) in
+        [(REFRESH_TOKEN.name, "secrets.refresh_token"), (ACCESS_TOKEN.name, "secrets.access_token")]
+    {
+        if endpoint.secret(name).and_then(by_account).is_some_and(|table| table.is_none()) {
+            let reason = "is no table of tokens by account".to_owned();
+            return Err(Mistake { key, reason });
+        }
+    }
+    Ok(())
 }
 
 /// The base URL of the API, without a slash at its end.
@@ -93,6 +133,25 @@ pub fn path_id<'a>(what: &str, id: &'a str) -> Result<&'a str, TranslateError> {
         return Err(payload::not_a(&format!("the id of {what}"), id));
     }
     Ok(id)
+}
+
+/// From which time of change on a list is read: where the last reading ended.
+pub fn list_from(fetching: &Fetching<'_>) -> Result<Timestamp, TranslateError> {
+    match fetching.cursor {
+        "" => fetching.now.checked_sub(FIRST_READING).map_err(|_| payload::not_a("a time", "now")),
+        text => text.parse().map_err(|_| payload::not_a("a time", text)),
+    }
+}
+
+/// Refuses an interval that is no whole number of seconds.
+pub fn check_interval(endpoint: &Endpoint) -> Result<(), Mistake> {
+    match endpoint.settings.get(POLL_INTERVAL) {
+        Some(text) if text.parse::<u32>().map_or(0, |seconds| seconds) == 0 => {
+            let reason = "is no whole number of seconds, 1 or more".to_owned();
+            Err(Mistake { key: POLL_INTERVAL, reason })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What a successful answer holds. Any other answer is an error: the call is made again.
@@ -201,6 +260,7 @@ mod tests {
     fn the_access_token_is_used_where_no_refresh_token_is_given() {
         let provider = &super::super::quickbooks::PROVIDER;
         let tokens = || Tokens {
+            account: "46",
             url: "https://tokens.example.test".to_owned(),
             credentials_in_body: false,
             client_credentials: false,
@@ -213,6 +273,10 @@ mod tests {
         let plain =
             authorised(&[("client_id", "c"), ("client_secret", "s"), ("access_token", "t")]);
         assert!(plain.headers.contains(&("authorization", "Bearer t".to_owned())));
+        let table = authorised(&[("access_token", r#"{"45":"t-45","46":"t-46"}"#)]);
+        assert!(table.headers.contains(&("authorization", "Bearer t-46".to_owned())));
+        let other = authorised(&[("access_token", r#"{"45":"t-45"}"#)]);
+        assert!(!other.headers.iter().any(|(name, _)| *name == "authorization"));
         let oauth =
             authorised(&[("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")]);
         assert!(matches!(oauth.auth, Auth::OAuth(_)));

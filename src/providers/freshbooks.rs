@@ -10,6 +10,7 @@
 //! Spec: <https://www.freshbooks.com/api/webhooks>, <https://www.freshbooks.com/api/payments>
 
 mod form;
+mod poll;
 mod record;
 mod sample;
 
@@ -28,7 +29,7 @@ use super::accounting::{self, Tokens};
 use super::payload;
 use super::{
     Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_example, no_poll,
+    TranslateError, Translation, Verdict, no_example,
 };
 use form::Form;
 
@@ -43,7 +44,13 @@ pub const PROVIDER: Provider = Provider {
         accounting::REFRESH_TOKEN,
         accounting::ACCESS_TOKEN,
     ],
-    settings: &[SCHEME, ACCOUNT_ID, accounting::API_URL, accounting::TOKEN_URL],
+    settings: &[
+        SCHEME,
+        ACCOUNT_ID,
+        accounting::POLL_INTERVAL,
+        accounting::API_URL,
+        accounting::TOKEN_URL,
+    ],
     structured: &[],
     events: &EVENT_TYPES,
     redaction: Redaction { headers: &[], query: &[], body_members: &[] },
@@ -52,7 +59,7 @@ pub const PROVIDER: Provider = Provider {
     verify,
     translate,
     fetch,
-    poll: no_poll,
+    poll: poll::poll,
     replies: REPLIES,
     sample: sample::sample,
     example: no_example,
@@ -64,7 +71,8 @@ const VERIFIER: &str = "verifier";
 const SCHEME: &str = "scheme";
 const SIGNED: &str = "signed";
 const HANDSHAKE: &str = "handshake";
-/// The account; where it is given, what is posted of another is left out.
+/// The account; where it is given, what is posted of another is left out. Its lists are read where
+/// `poll_interval` asks for it, since FreshBooks promises nothing about retries.
 const ACCOUNT_ID: &str = "account_id";
 const API: &str = "https://api.freshbooks.com";
 const TOKENS: &str = "https://api.freshbooks.com/auth/oauth/token";
@@ -148,6 +156,7 @@ impl Noun {
 
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     accounting::check_urls(endpoint)?;
+    accounting::check_interval(endpoint)?;
     let scheme = endpoint.setting(SCHEME, SIGNED);
     if scheme != SIGNED && scheme != HANDSHAKE {
         let reason = format!("is neither `{SIGNED}` nor `{HANDSHAKE}`");
@@ -161,6 +170,12 @@ fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
         && accounting::path_id("an account", id).is_err()
     {
         return Err(Mistake { key: ACCOUNT_ID, reason: "is no id like `6BApk`".to_owned() });
+    }
+    if endpoint.settings.contains_key(accounting::POLL_INTERVAL)
+        && !endpoint.settings.contains_key(ACCOUNT_ID)
+    {
+        let reason = "is missing; lists are read of one account".to_owned();
+        return Err(Mistake { key: ACCOUNT_ID, reason });
     }
     Ok(())
 }
@@ -260,6 +275,9 @@ fn noun(event_type: &str) -> Option<Noun> {
 fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
     let notice: Notice = serde_json::from_str(&fetching.fetch.told)
         .map_err(|error| payload::unreadable("what a webhook told", &error))?;
+    if notice.id.is_empty() {
+        return poll::step(fetching, &notice);
+    }
     let (account, id) = (&notice.account, &notice.id);
     if !notice.verifier.is_empty() {
         return Ok(match fetching.answers.first() {
@@ -301,6 +319,7 @@ fn call(endpoint: &Endpoint, method: Method, path: &str, body: Bytes) -> Step {
         call = call.header("content-type", "application/json");
     }
     let tokens = Tokens {
+        account: "",
         url: TOKENS.to_owned(),
         credentials_in_body: true,
         client_credentials: false,

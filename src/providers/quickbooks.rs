@@ -9,6 +9,8 @@
 //! Spec: <https://developer.intuit.com/app/developer/qbo/docs/develop/webhooks>,
 //! <https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/payment>
 
+mod answer;
+mod fact;
 mod notice;
 mod object;
 mod sample;
@@ -16,7 +18,6 @@ mod sample;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::receipt::signature::hmac_sha256;
 use crate::receipt::{Receipt, Redaction, Request, VerifyError};
@@ -24,11 +25,11 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::accounting::{self, Tokens};
 use super::payload::{self, Text};
 use super::{
-    Answer, Call, Endpoint, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_example, no_poll,
+    Call, Endpoint, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step, TranslateError,
+    Translation, Verdict, no_example, no_poll,
 };
 use notice::Notice;
-use object::{Context, Object};
+use object::Context;
 
 /// QuickBooks Online.
 pub const PROVIDER: Provider = Provider {
@@ -42,7 +43,8 @@ pub const PROVIDER: Provider = Provider {
         accounting::ACCESS_TOKEN,
     ],
     settings: &[CONNECTED_REALMS, HOME_CURRENCY, accounting::API_URL, accounting::TOKEN_URL],
-    structured: &[CONNECTED_REALMS],
+    // Each company gives tokens of its own.
+    structured: &[CONNECTED_REALMS, accounting::REFRESH_TOKEN.name, accounting::ACCESS_TOKEN.name],
     events: &EVENT_TYPES,
     redaction: Redaction { headers: &[], query: &[], body_members: &[] },
     hosts: &[
@@ -74,8 +76,6 @@ const TOKENS: &str = "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer"
 const MINOR_VERSION: &str = "minorversion=75";
 const HEADER: &str = "intuit-signature";
 const SIGNATURE_BYTES: usize = 32;
-/// The code of a fault that says that there is no such object (any more).
-const OBJECT_NOT_FOUND: &str = "610";
 
 /// The kinds of object that events are about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -176,6 +176,7 @@ const EVENT_TYPES: [&str; EVENTS.len()] = {
 
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     accounting::check_urls(endpoint)?;
+    accounting::check_tokens(endpoint)?;
     if let Some(text) = endpoint.settings.get(CONNECTED_REALMS)
         && realms(text).is_none_or(|realms| realms.is_empty())
     {
@@ -276,18 +277,22 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
         return Err(payload::unknown("event type", &notice.event_type));
     };
     let (endpoint, answers) = (fetching.endpoint, fetching.answers);
+    // The API has nothing more to tell, and counts what it is asked.
+    if *operation == Operation::Deleted {
+        return done(Context { endpoint, notice: &notice, currency: "" }.gone(*entity)?);
+    }
     let Some(answer) = answers.first() else {
         let path = entity.path().unwrap_or_default();
         return Ok(call(endpoint, &notice.realm, &format!("{path}/{}", notice.id)));
     };
-    let Some(object) = read_object(answer, *entity)? else {
+    let Some(object) = answer::object(answer, *entity)? else {
         return done(Context { endpoint, notice: &notice, currency: "" }.gone(*entity)?);
     };
     let home = endpoint.setting(HOME_CURRENCY, "");
     let named = payload::first(&[&object.currency(), home]);
     let currency = match answers.get(1) {
         None if named.is_empty() => return Ok(call(endpoint, &notice.realm, "preferences")),
-        Some(preferences) if named.is_empty() => home_currency(preferences)?,
+        Some(preferences) if named.is_empty() => answer::home_currency(preferences)?,
         None | Some(_) => named,
     };
     let context = Context { endpoint, notice: &notice, currency: &currency };
@@ -305,122 +310,13 @@ fn call(endpoint: &Endpoint, realm: &str, path: &str) -> Step {
     let api = accounting::api_url(endpoint, API);
     let call = Call::get(format!("{api}/v3/company/{realm}/{path}?{MINOR_VERSION}"));
     let tokens = Tokens {
+        account: realm,
         url: TOKENS.to_owned(),
         credentials_in_body: false,
         client_credentials: false,
         scheme: "Bearer",
     };
     Step::Call(accounting::authorised(call, endpoint, tokens))
-}
-
-/// The object under the name of its entity.
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "PascalCase")]
-struct Found<'a> {
-    #[serde(borrow)]
-    payment: Option<Object<'a>>,
-    #[serde(borrow)]
-    invoice: Option<Object<'a>>,
-    #[serde(borrow)]
-    sales_receipt: Option<Object<'a>>,
-    #[serde(borrow)]
-    refund_receipt: Option<Object<'a>>,
-    #[serde(borrow)]
-    deposit: Option<Object<'a>>,
-    #[serde(borrow)]
-    purchase: Option<Object<'a>>,
-    #[serde(borrow)]
-    transfer: Option<Object<'a>>,
-    #[serde(borrow)]
-    estimate: Option<Object<'a>>,
-    /// Newer answers write it in lower case.
-    #[serde(borrow, alias = "fault")]
-    fault: Option<Fault<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Fault<'a> {
-    #[serde(
-        borrow,
-        rename = "Error",
-        alias = "error",
-        deserialize_with = "accounting::or_default"
-    )]
-    errors: Vec<FaultError<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct FaultError<'a> {
-    #[serde(borrow)]
-    code: Text<'a>,
-}
-
-/// What was asked for; `None` where there is no such object (any more).
-fn read_object(answer: &Answer, entity: Entity) -> Result<Option<Object<'_>>, TranslateError> {
-    if answer.status == 404 {
-        return Ok(None);
-    }
-    let found: Found<'_> = match serde_json::from_slice(&answer.body) {
-        Ok(found) => found,
-        Err(_) if !answer.is_success() => Found::default(),
-        Err(error) => return Err(payload::unreadable("a QuickBooks object", &error)),
-    };
-    if let Some(fault) = &found.fault
-        && fault.errors.iter().any(|error| &*error.code == OBJECT_NOT_FOUND)
-    {
-        return Ok(None);
-    }
-    let object = match entity {
-        Entity::Payment => found.payment,
-        Entity::Invoice => found.invoice,
-        Entity::SalesReceipt => found.sales_receipt,
-        Entity::RefundReceipt => found.refund_receipt,
-        Entity::Deposit => found.deposit,
-        Entity::Purchase => found.purchase,
-        Entity::Transfer => found.transfer,
-        Entity::Estimate => found.estimate,
-        Entity::Other => None,
-    };
-    match object.filter(|_| answer.is_success() && found.fault.is_none()) {
-        Some(object) if object.is_deleted() => Ok(None),
-        Some(object) => Ok(Some(object)),
-        None => {
-            Err(TranslateError(format!("the API answered {} without the object", answer.status)))
-        }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "PascalCase")]
-struct Preferences<'a> {
-    #[serde(borrow, deserialize_with = "accounting::or_default")]
-    preferences: CurrencyPreferences<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "PascalCase")]
-struct CurrencyPreferences<'a> {
-    #[serde(borrow, deserialize_with = "accounting::or_default")]
-    currency_prefs: HomeCurrency<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "PascalCase")]
-struct HomeCurrency<'a> {
-    #[serde(borrow, deserialize_with = "accounting::or_default")]
-    home_currency: object::Reference<'a>,
-}
-
-/// The currency of the company itself.
-fn home_currency(answer: &Answer) -> Result<String, TranslateError> {
-    let preferences: Preferences<'_> = accounting::read(answer, "a company's preferences")?;
-    let currency = preferences.preferences.currency_prefs.home_currency.value.to_string();
-    match currency.is_empty() {
-        true => Err(TranslateError("neither object nor company names a currency".to_owned())),
-        false => Ok(currency),
-    }
 }
 
 #[cfg(test)]

@@ -3,33 +3,34 @@
 //! Xero tries the endpoint with empty lists, some of them signed wrongly on purpose, and wants exactly 200
 //! or 401, both with an empty body. In comes a request that names objects of several organisations; out
 //! come calls for those objects, and of what they answer invoices (sales alone, no bills), payments,
-//! prepayments and refunds of credit notes. An event has no id: its key is a digest of the state that was
+//! prepayments and refunds of credit notes. Lists, where they are asked for, add bank transactions. An event has no id: its key is a digest of the state that was
 //! fetched. The URL that a body holds is never called; it is made of the id.
 //! Spec: <https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/>,
 //! <https://developer.xero.com/documentation/api/accounting/invoices>
 
+mod bank;
 mod credit;
+mod draft;
 mod invoice;
 mod payment;
+mod poll;
 mod sample;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Draft, Fact, References};
 use crate::receipt::signature::hmac_sha256;
 use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 
 use super::accounting::{self, Tokens};
 use super::payload::{self, Text};
 use super::{
-    Call, Endpoint, Fetch, Fetching, Keys, Provider, REPLY_OK, Replies, Reply, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_example, no_poll,
+    Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLY_OK, Replies, Reply, SecretKey,
+    Step, TranslateError, Translation, Verdict, no_example,
 };
+use draft::Context;
 
 /// Xero.
 pub const PROVIDER: Provider = Provider {
@@ -42,16 +43,16 @@ pub const PROVIDER: Provider = Provider {
         accounting::REFRESH_TOKEN,
         accounting::ACCESS_TOKEN,
     ],
-    settings: &[accounting::API_URL, accounting::TOKEN_URL],
+    settings: &[TENANT_ID, accounting::POLL_INTERVAL, accounting::API_URL, accounting::TOKEN_URL],
     structured: &[],
     events: &EVENT_TYPES,
     redaction: Redaction { headers: &[], query: &[], body_members: &[] },
     hosts: &["api.xero.com", "identity.xero.com"],
-    check: accounting::check_urls,
+    check,
     verify,
     translate,
     fetch,
-    poll: no_poll,
+    poll: poll::poll,
     replies: Replies {
         accepted: REPLY_OK,
         unknown: REPLY_OK,
@@ -63,6 +64,9 @@ pub const PROVIDER: Provider = Provider {
 };
 
 const WEBHOOK_KEY: &str = "webhook_key";
+/// The organisation whose lists are read, where `poll_interval` asks for it: not all that matters has a
+/// webhook, and Xero gives up on one that fails for a day.
+const TENANT_ID: &str = "tenant_id";
 const API: &str = "https://api.xero.com";
 const TOKENS: &str = "https://identity.xero.com/connect/token";
 const HEADER: &str = "x-xero-signature";
@@ -75,6 +79,8 @@ enum Category {
     Payment,
     CreditNote,
     Prepayment,
+    /// It has no webhook.
+    BankTransaction,
     /// It says nothing about money.
     Other,
 }
@@ -112,9 +118,27 @@ impl Category {
             Category::Payment => Some("Payments"),
             Category::CreditNote => Some("CreditNotes"),
             Category::Prepayment => Some("Prepayments"),
+            Category::BankTransaction => Some("BankTransactions"),
             Category::Other => None,
         }
     }
+}
+
+fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
+    accounting::check_urls(endpoint)?;
+    accounting::check_interval(endpoint)?;
+    if let Some(id) = endpoint.settings.get(TENANT_ID)
+        && accounting::path_id("an organisation", id).is_err()
+    {
+        return Err(Mistake { key: TENANT_ID, reason: "is no id of an organisation".to_owned() });
+    }
+    if endpoint.settings.contains_key(accounting::POLL_INTERVAL)
+        && !endpoint.settings.contains_key(TENANT_ID)
+    {
+        let reason = "is missing; lists are read of one organisation".to_owned();
+        return Err(Mistake { key: TENANT_ID, reason });
+    }
+    Ok(())
 }
 
 fn verify(
@@ -237,31 +261,32 @@ fn category(event_type: &str) -> Option<Category> {
 fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
     let notice: Notice = serde_json::from_str(&fetching.fetch.told)
         .map_err(|error| payload::unreadable("what a webhook told", &error))?;
+    if notice.id.is_empty() {
+        return poll::step(fetching, &notice);
+    }
     let Some(category) = category(&notice.event_type) else {
         return Err(payload::unknown("event type", &notice.event_type));
     };
     let Some(answer) = fetching.answers.first() else {
         let collection = category.path().unwrap_or_default();
-        return Ok(call(fetching.endpoint, &notice, collection, &notice.id));
+        return Ok(call(fetching.endpoint, &notice, &format!("{collection}/{}", notice.id)));
     };
     if answer.status == 404 {
         return Ok(Step::Denied);
     }
     let context = Context { endpoint: fetching.endpoint, notice: &notice };
-    let drafts = match category {
-        Category::Invoice => invoice::invoice(&context, answer)?.into_iter().collect(),
-        Category::Payment => return payment::payment(&context, answer, fetching.answers.get(1)),
-        Category::CreditNote => credit::credit_note(&context, answer)?,
-        Category::Prepayment => credit::prepayment(&context, answer)?,
-        Category::Other => Vec::new(),
-    };
-    Ok(Step::Done { drafts, cursor: None })
+    context.step(category, answer, fetching.answers.get(1))
 }
 
-fn call(endpoint: &Endpoint, notice: &Notice, collection: &str, id: &str) -> Step {
+fn call(endpoint: &Endpoint, notice: &Notice, path: &str) -> Step {
+    Step::Call(request(endpoint, notice, path))
+}
+
+fn request(endpoint: &Endpoint, notice: &Notice, path: &str) -> Call {
     let api = accounting::api_url(endpoint, API);
-    let call = Call::get(format!("{api}/api.xro/2.0/{collection}/{id}"));
+    let call = Call::get(format!("{api}/api.xro/2.0/{path}"));
     let tokens = Tokens {
+        account: &notice.tenant,
         url: TOKENS.to_owned(),
         credentials_in_body: false,
         // A custom connection has no refresh token.
@@ -269,92 +294,7 @@ fn call(endpoint: &Endpoint, notice: &Notice, collection: &str, id: &str) -> Ste
         scheme: "Bearer",
     };
     let call = call.header("xero-tenant-id", notice.tenant.clone());
-    Step::Call(accounting::authorised(call, endpoint, tokens))
-}
-
-/// What every draft of a fetch needs.
-struct Context<'a> {
-    endpoint: &'a Endpoint,
-    notice: &'a Notice,
-}
-
-/// The state that a draft tells, in the words of the API: whatever differs in it makes another event.
-struct State<'a> {
-    updated: &'a str,
-    rank: u8,
-    values: &'a [&'a str],
-}
-
-impl Context<'_> {
-    fn draft(
-        &self,
-        id: &str,
-        state: &State<'_>,
-        mut references: References,
-        fact: Fact,
-    ) -> Result<Draft, TranslateError> {
-        let notice = self.notice;
-        let kind = fact.kind().collection();
-        let mut values = vec![notice.tenant.as_str(), kind, id, state.updated];
-        values.extend(state.values);
-        let key = accounting::state_key(&values);
-        references.metadata.insert("tenant_id".to_owned(), notice.tenant.clone());
-        Ok(Draft {
-            event_id: key.clone(),
-            key,
-            event_type: notice.event_type.clone(),
-            occurred_at: match state.updated {
-                "" => time(&notice.at)?,
-                updated => time(updated)?,
-            },
-            version: 0,
-            rank: state.rank,
-            subject: payload::subject(fact.kind(), &self.endpoint.name, id)?,
-            references: references.bounded(),
-            // The demo company is an organisation like any other.
-            live: true,
-            fact,
-        })
-    }
-}
-
-/// The only object of an answer, which is a list of one.
-fn only<T>(items: Vec<T>, what: &str) -> Result<T, TranslateError> {
-    let mut items = items.into_iter();
-    match (items.next(), items.next()) {
-        (Some(item), None) => Ok(item),
-        (None | Some(_), None | Some(_)) => {
-            Err(TranslateError(format!("the API did not answer with one {what}")))
-        }
-    }
-}
-
-/// A time as Xero writes it: `/Date(1795402000000+0000)/`, milliseconds of UTC whatever the zone says, or
-/// without a zone, which is UTC as well.
-fn time(text: &str) -> Result<Timestamp, TranslateError> {
-    let wrong = || payload::not_a("a time", text);
-    if let Some(rest) = text.strip_prefix("/Date(") {
-        let end = rest.find(['+', ')']).ok_or_else(wrong)?;
-        let milliseconds = rest.get(..end).and_then(|digits| digits.parse().ok());
-        let milliseconds = milliseconds.ok_or_else(wrong)?;
-        return Timestamp::from_millisecond(milliseconds).map_err(|_| wrong());
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let time: DateTime = text.parse().map_err(|_| wrong())?;
-    TimeZone::UTC.to_timestamp(time).map_err(|_| wrong())
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Contact<'a> {
-    #[serde(borrow, rename = "ContactID")]
-    id: Text<'a>,
-    #[serde(borrow, rename = "Name")]
-    name: Text<'a>,
-    #[serde(borrow, rename = "EmailAddress")]
-    email: Text<'a>,
+    accounting::authorised(call, endpoint, tokens)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! Spec: <https://www.zoho.com/billing/kb/webhooks/securing-webhooks.html>,
 //! <https://www.zoho.com/books/help/settings/automation.html>
 
+mod draft;
+mod poll;
 mod record;
 mod sample;
 
@@ -26,7 +28,7 @@ use super::accounting::{self, Tokens};
 use super::payload;
 use super::{
     Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLIES, Replies, SecretKey, Step,
-    TranslateError, Translation, Verdict, no_example, no_poll,
+    TranslateError, Translation, Verdict, no_example,
 };
 use record::{Module, Root};
 
@@ -42,16 +44,22 @@ pub const PROVIDER: Provider = Provider {
         accounting::REFRESH_TOKEN,
         accounting::ACCESS_TOKEN,
     ],
-    settings: &[DATA_CENTER, ORGANIZATION_ID, accounting::API_URL, accounting::TOKEN_URL],
+    settings: &[
+        DATA_CENTER,
+        ORGANIZATION_ID,
+        accounting::POLL_INTERVAL,
+        accounting::API_URL,
+        accounting::TOKEN_URL,
+    ],
     structured: &[],
-    events: &record::EVENT_TYPES,
+    events: &draft::EVENT_TYPES,
     redaction: Redaction { headers: &[TOKEN_HEADER], query: &[], body_members: &[] },
     hosts: &HOSTS,
     check,
     verify,
     translate,
     fetch,
-    poll: no_poll,
+    poll: poll::poll,
     replies: Replies {
         methods: &[http::Method::POST, http::Method::PUT, http::Method::DELETE],
         ..REPLIES
@@ -69,7 +77,8 @@ const HEADER: &str = "x-zoho-webhook-signature";
 const SIGNATURE_BYTES: usize = 32;
 /// Where the organisation's data is: `eu`. It decides the hosts of API and tokens.
 const DATA_CENTER: &str = "data_center";
-/// The organisation, where no webhook names it in a parameter of this name.
+/// The organisation, where no webhook names it in a parameter of this name. Its invoices are listed where
+/// `poll_interval` asks for it, since Zoho does not try again when a webhook fails.
 const ORGANIZATION_ID: &str = "organization_id";
 /// The parameter that tells what happened.
 const EVENT: &str = "event";
@@ -106,6 +115,7 @@ const HOSTS: [&str; 2 * DATA_CENTERS.len()] = {
 
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     accounting::check_urls(endpoint)?;
+    accounting::check_interval(endpoint)?;
     if endpoint.secret(SECRET_TOKEN).is_none() && endpoint.secret(HEADER_TOKEN).is_none() {
         let reason = "is missing, and so is `secrets.header_token`; zoho_books requests cannot be \
                       verified without one of them"
@@ -119,7 +129,12 @@ fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
         let reason = format!("is none of {}", known.join(", "));
         return Err(Mistake { key: DATA_CENTER, reason });
     }
-    if let Some(id) = endpoint.settings.get(ORGANIZATION_ID)
+    let organization = endpoint.settings.get(ORGANIZATION_ID);
+    if endpoint.settings.contains_key(accounting::POLL_INTERVAL) && organization.is_none() {
+        let reason = "is missing; invoices are listed of one organisation".to_owned();
+        return Err(Mistake { key: ORGANIZATION_ID, reason });
+    }
+    if let Some(id) = organization
         && accounting::path_id("an organisation", id).is_err()
     {
         let reason = "is no id like `10234695`".to_owned();
@@ -234,7 +249,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         let name = payload::first(&[&record::first_name(&json)?, &told.event]);
         return payload::unknown_type(&name);
     };
-    if !record.is_whole(module) && !record::says(&told.event, "delete") {
+    if !record.is_whole(module) && !draft::says(&told.event, "delete") {
         let id = accounting::path_id("a record", record.id(module))?;
         let object = format!("{}/{id}", module.path());
         (told.module, told.id) = (Some(module), id.to_owned());
@@ -242,7 +257,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
             .map_err(|error| payload::unreadable("a notice of ours", &error))?;
         return Ok(Translation::Fetches(vec![Fetch { object, told }]));
     }
-    let context = record::Context { endpoint, told: &told, received_at: receipt.received_at() };
+    let context = draft::Context { endpoint, told: &told, received_at: receipt.received_at() };
     let draft: Option<Draft> = context.draft(module, &record)?;
     Ok(Translation::Events(draft.into_iter().collect()))
 }
@@ -267,8 +282,11 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
     let Some(wanted) = told.module else {
         return Err(TranslateError("nothing is to be asked for".to_owned()));
     };
+    if told.id.is_empty() {
+        return poll::step(fetching, &told, wanted);
+    }
     let Some(answer) = fetching.answers.first() else {
-        return call(fetching.endpoint, &told, wanted);
+        return call(fetching.endpoint, &told, &format!("{}/{}", wanted.path(), told.id), "");
     };
     if answer.status == 404 {
         return Ok(Step::Denied);
@@ -283,20 +301,21 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
         return Err(TranslateError("the API answered without the record".to_owned()));
     };
     let received_at = fetching.received_at;
-    let context = record::Context { endpoint: fetching.endpoint, told: &told, received_at };
+    let context = draft::Context { endpoint: fetching.endpoint, told: &told, received_at };
     let draft = context.draft(module, &record)?;
     Ok(Step::Done { drafts: draft.into_iter().collect(), cursor: None })
 }
 
-fn call(endpoint: &Endpoint, told: &Told, module: Module) -> Result<Step, TranslateError> {
+/// A call of a path below the API, with more of a query beside the organisation.
+fn call(endpoint: &Endpoint, told: &Told, path: &str, query: &str) -> Result<Step, TranslateError> {
     let organization = accounting::path_id("an organisation", &told.organization)?;
     let name = endpoint.setting(DATA_CENTER, DATA_CENTERS[0].0);
     let (_, api, accounts) = data_center(name).unwrap_or(&DATA_CENTERS[0]);
     let default = format!("https://{api}");
     let api = accounting::api_url(endpoint, &default);
-    let (path, id) = (module.path(), &told.id);
-    let url = format!("{api}/books/v3/{path}/{id}?organization_id={organization}");
+    let url = format!("{api}/books/v3/{path}?organization_id={organization}{query}");
     let tokens = Tokens {
+        account: &told.organization,
         url: format!("https://{accounts}/oauth/v2/token"),
         credentials_in_body: true,
         client_credentials: false,

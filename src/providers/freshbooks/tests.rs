@@ -1,3 +1,6 @@
+//! Tests of FreshBooks: the handshake of a callback, what objects come down to, and that the same state is one
+//! event.
+
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -275,5 +278,45 @@ fn a_life_ends_the_same_in_every_order() {
     assert_eq!(first.status(), Some(Status::Invoice(InvoiceStatus::PartiallyPaid)));
     for order in [[3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1], [0, 3, 2, 1], [3, 0, 1, 2]] {
         assert!(first.converges_with(&end(order)), "{order:?}");
+    }
+}
+
+#[test]
+fn a_listed_object_is_the_same_event_as_one_that_a_webhook_named() {
+    let mut endpoint = endpoint();
+    assert!((PROVIDER.poll)(&endpoint).is_empty());
+    endpoint.settings.insert("poll_interval".to_owned(), "900".to_owned());
+    assert_eq!(check(&endpoint).expect_err("a mistake").key, ACCOUNT_ID);
+    endpoint.settings.insert(ACCOUNT_ID.to_owned(), "6BApk".to_owned());
+    assert_eq!(check(&endpoint), Ok(()));
+    let fetches = (PROVIDER.poll)(&endpoint);
+    let objects: Vec<&str> = fetches.iter().map(|fetch| fetch.object.as_str()).collect();
+    assert_eq!(objects, ["6BApk/payments", "6BApk/invoices"]);
+    match fetched(&endpoint, &fetches[0], &[]) {
+        Ok(Step::Call(call)) => assert!(call.url.starts_with(
+            "https://api.freshbooks.com/accounting/account/6BApk/payments/payments?page=1&per_page=100\
+             &search%5Bupdated_min%5D=2026-11-1"
+        )),
+        _ => panic!("no call"),
+    }
+    let item = json!({ "id": 158, "amount": { "amount": "120.00", "code": "USD" },
+        "invoiceid": 219, "clientid": 21, "type": "Credit Card", "creditid": null,
+        "updated": "2026-11-23 05:00:00", "vis_state": 0 });
+    let page = |pages| json!({ "response": { "result": { "payments": [item], "pages": pages } } });
+    match fetched(&endpoint, &fetches[0], &[(200, page(1))]) {
+        Ok(Step::Done { drafts, cursor }) => {
+            assert_eq!(drafts, [payment("payment.update", json!({}))]);
+            assert_eq!(cursor.as_deref(), Some("2026-11-23T10:00:00Z"));
+        }
+        _ => panic!("not done"),
+    }
+    match fetched(&endpoint, &fetches[0], &[(200, page(2))]) {
+        Ok(Step::Call(call)) => assert!(call.url.contains("?page=2&")),
+        _ => panic!("no second page"),
+    }
+    let many: Vec<(u16, Value)> = (0..20).map(|_| (200, page(30))).collect();
+    match fetched(&endpoint, &fetches[0], &many) {
+        Ok(Step::Done { cursor, .. }) => assert!(cursor.is_some_and(|text| text.ends_with(" 21"))),
+        _ => panic!("not done"),
     }
 }

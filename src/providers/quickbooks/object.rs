@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::model::{
-    BankTransactionFact, BankTransactionStatus, Collection, CustomerAction, CustomerActionFact,
-    Draft, Entry, EntryState, Fact, InvoiceFact, InvoiceStatus, Money, PaymentFact, PaymentStatus,
-    References,
+    BankTransactionStatus, CustomerAction, Draft, EntryState, Fact, InvoiceFact, InvoiceStatus,
+    Money, PaymentStatus, References,
 };
 use crate::providers::payload::{self, Decimal, Text};
 use crate::providers::{Endpoint, TranslateError, accounting};
 
+use super::fact::{given_back, moved, request, taken};
 use super::{API, Entity, Notice, Operation, SANDBOX_HOST, connected};
 
 /// The version of what is deleted.
@@ -151,7 +151,8 @@ impl Context<'_> {
         operation: Operation,
     ) -> Result<Option<Draft>, TranslateError> {
         let is_void = match operation {
-            Operation::Voided | Operation::Deleted => true,
+            Operation::Deleted => return self.gone(entity).map(Some),
+            Operation::Voided => true,
             Operation::Changed | Operation::Emailed => object.private_note.contains(VOIDED),
         };
         let (fact, rank) = match entity {
@@ -169,13 +170,8 @@ impl Context<'_> {
             }
             Entity::Other => return Ok(None),
         };
-        let version = match operation {
-            Operation::Deleted => AFTER_ALL,
-            Operation::Changed | Operation::Emailed | Operation::Voided => {
-                let token = &object.sync_token;
-                token.parse().map_err(|_| payload::not_a("a version", token))?
-            }
-        };
+        let token = &object.sync_token;
+        let version = token.parse().map_err(|_| payload::not_a("a version", token))?;
         let occurred_at = time(&[&object.meta_data.last_updated_time, &self.notice.at])?;
         let references = self.references(object, entity);
         self.finish(Place { version, occurred_at, rank }, references, fact).map(Some)
@@ -197,7 +193,7 @@ impl Context<'_> {
             }),
             Entity::Estimate => request(CustomerAction::RequestCanceled, None, ""),
             Entity::Deposit | Entity::Purchase | Entity::Transfer => {
-                moved(BankTransactionStatus::Removed, None, &Object::default())
+                moved(BankTransactionStatus::Removed, None, "", String::new())
             }
             Entity::Other => return Err(TranslateError("nothing was asked for".to_owned())),
         };
@@ -293,10 +289,12 @@ impl Context<'_> {
         if entity == Entity::Purchase && object.credit != Some(true) {
             amount.minor_units = amount.minor_units.saturating_neg();
         }
-        Ok(match is_void {
-            true => (moved(BankTransactionStatus::Removed, Some(amount), object), 80),
-            false => (moved(BankTransactionStatus::Booked, Some(amount), object), 50),
-        })
+        let (status, rank) = match is_void {
+            true => (BankTransactionStatus::Removed, 80),
+            false => (BankTransactionStatus::Booked, 50),
+        };
+        let remittance = payload::first(&[&object.private_note, &object.doc_number]);
+        Ok((moved(status, Some(amount), &object.entity_ref.name, remittance), rank))
     }
 
     fn total(&self, object: &Object<'_>) -> Result<Money, TranslateError> {
@@ -368,50 +366,6 @@ fn subject_id(endpoint: &Endpoint, realm: &str, id: &str) -> String {
         Some(first) if first != realm => format!("{realm}:{id}"),
         Some(_) | None => id.to_owned(),
     }
-}
-
-fn taken(status: PaymentStatus, amount: Option<Money>) -> Fact {
-    // A void shows zero where the amount was, which was asked for all the same.
-    let stated = amount.filter(|_| status == PaymentStatus::Paid);
-    Fact::Payment(PaymentFact {
-        status: Some(status),
-        amount,
-        collection: Some(Collection { status, total: stated, paid: stated }),
-        ..PaymentFact::default()
-    })
-}
-
-/// A refund receipt stands for a sale that is not named, which was paid and is given back.
-fn given_back(id: &str, state: EntryState, amount: Option<Money>) -> Fact {
-    let (status, collected) = match state {
-        EntryState::Done => (PaymentStatus::Refunded, PaymentStatus::Paid),
-        EntryState::Pending | EntryState::Failed => {
-            (PaymentStatus::Canceled, PaymentStatus::Canceled)
-        }
-    };
-    let stated = amount.filter(|_| state == EntryState::Done);
-    Fact::Payment(PaymentFact {
-        status: Some(status),
-        amount,
-        collection: Some(Collection { status: collected, total: stated, paid: stated }),
-        refund: Some(Entry { id: id.to_owned(), amount: stated, state }),
-        ..PaymentFact::default()
-    })
-}
-
-fn request(action: CustomerAction, amount: Option<Money>, detail: &str) -> Fact {
-    Fact::CustomerAction(CustomerActionFact { action, amount, detail: detail.to_owned() })
-}
-
-fn moved(status: BankTransactionStatus, amount: Option<Money>, object: &Object<'_>) -> Fact {
-    Fact::BankTransaction(BankTransactionFact {
-        status,
-        amount,
-        counterparty: object.entity_ref.name.to_string(),
-        remittance: payload::first(&[&object.private_note, &object.doc_number]),
-        failure_code: String::new(),
-        failure_message: String::new(),
-    })
 }
 
 /// The first of the times that is given.

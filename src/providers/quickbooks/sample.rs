@@ -64,16 +64,10 @@ fn answers(
     realm: &str,
     id: &str,
 ) -> Vec<SampleAnswer> {
-    let Some(collection) = entity.path() else { return Vec::new() };
+    let Some(collection) = entity.path().filter(|_| operation != Operation::Deleted) else {
+        return Vec::new();
+    };
     let path = format!("/v3/company/{realm}/{collection}/{id}");
-    if operation == Operation::Deleted {
-        let fault = json!({ "Fault": {
-            "Error": [{ "Message": "Object Not Found", "Detail": "", "code": "610" }],
-            "type": "ValidationFault",
-        }});
-        let answer = samples::answer(Method::GET, path, &fault);
-        return vec![SampleAnswer { status: 400, ..answer }];
-    }
     let (name, object) = object(order, entity, operation, id);
     vec![samples::answer(Method::GET, path, &json!({ name: object }))]
 }
@@ -104,7 +98,19 @@ fn object(
         "PrivateNote": if is_void { "Voided" } else { "" },
         "MetaData": { "LastUpdatedTime": order.occurred_at.to_string() },
     });
-    let (name, extra) = match entity {
+    let (name, extra) = members(order, entity, operation);
+    if let (Some(fields), Value::Object(extra)) = (object.as_object_mut(), extra) {
+        fields.extend(extra);
+    }
+    (name, object)
+}
+
+/// The name of an entity, and what its objects have beside the rest.
+fn members(order: &SampleOrder<'_>, entity: Entity, operation: Operation) -> (&'static str, Value) {
+    let total = samples::amount(order.seed);
+    let is_void = operation == Operation::Voided;
+    let is_new = order.event_type.ends_with(".created.v1");
+    match entity {
         Entity::Invoice => {
             let left = if is_new { total } else { total - samples::part_of(total) };
             let left = if is_void { 0 } else { left };
@@ -134,11 +140,7 @@ fn object(
             let status = if is_new { "Pending" } else { "Accepted" };
             ("Estimate", json!({ "TxnStatus": status, "DocNumber": format!("EST-{}", order.seed) }))
         }
-    };
-    if let (Some(fields), Value::Object(extra)) = (object.as_object_mut(), extra) {
-        fields.extend(extra);
     }
-    (name, object)
 }
 
 /// An amount of cents as QuickBooks writes it. Every amount of samples is a short decimal, which a float

@@ -1,9 +1,12 @@
+//! Tests of QuickBooks Online: both forms of its bodies, what comes of objects and of missing ones, and that
+//! a life ends the same in every order.
+
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
 use crate::model::{Draft, Fact, InvoiceStatus, PaymentStatus, Sequence, Status, SubjectState};
-use crate::providers::{Fetch, samples, testing};
+use crate::providers::{Answer, Fetch, samples, testing};
 
 const SECRETS: &[(&str, &str)] = &[(VERIFIER_TOKEN, "a1b2c3d4-5e6f-4a7b-8c9d-0e1f2a3b4c5d")];
 const TOLD: &str =
@@ -152,6 +155,18 @@ fn a_missing_object_is_deleted_and_any_other_fault_is_asked_again() {
 }
 
 #[test]
+fn what_the_webhook_calls_deleted_is_not_asked_for() {
+    let told = TOLD.replace("payment.updated", "payment.deleted");
+    match step(&endpoint(), &told, &[]) {
+        Ok(Step::Done { drafts, .. }) => {
+            assert_eq!(testing::payment_fact(&drafts[0]).status, Some(PaymentStatus::Canceled));
+            assert_eq!(drafts[0].version, i64::MAX);
+        }
+        _ => panic!("not done"),
+    }
+}
+
+#[test]
 fn a_company_of_one_currency_is_asked_for_it() {
     let payment = r#"{"Payment":{"SyncToken":"1","TotalAmt":55.10,"PrivateNote":""}}"#;
     let preferences = r#"{"Preferences":{"CurrencyPrefs":{"HomeCurrency":{"value":"CAD"}}}}"#;
@@ -243,6 +258,11 @@ fn settings_that_make_no_sense_are_refused() {
         assert_eq!(mistake.key, key);
     }
     assert_eq!(check(&with_setting(CONNECTED_REALMS, "[\"46\",47]")), Ok(()));
+    let mut endpoint = endpoint();
+    for (table, is_right) in [(r#"{"46":"t"}"#, true), (r#"{"46":["t"]}"#, false)] {
+        endpoint.secrets.insert("refresh_token".to_owned(), vec![table.into()]);
+        assert_eq!(check(&endpoint).is_ok(), is_right, "{table}");
+    }
 }
 
 #[test]

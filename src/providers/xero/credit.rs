@@ -10,7 +10,7 @@ use crate::model::{
 use crate::providers::payload::{self, Decimal, Text};
 use crate::providers::{Answer, TranslateError, accounting};
 
-use super::{Contact, Context, State, only};
+use super::draft::{Contact, Context, State, only};
 
 /// How far a refund is in the life of a payment.
 pub(super) const REFUND_RANK: u8 = 70;

@@ -10,7 +10,7 @@ use crate::model::{Draft, Fact, InvoiceFact, InvoiceStatus, Money, References};
 use crate::providers::payload::{self, Decimal, Text};
 use crate::providers::{Answer, TranslateError, accounting};
 
-use super::{Contact, Context, State, only, time};
+use super::draft::{Contact, Context, State, only, time};
 
 #[derive(Deserialize)]
 struct Invoices<'a> {

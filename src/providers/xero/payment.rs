@@ -10,8 +10,9 @@ use crate::model::{
 use crate::providers::payload::{self, Decimal, Text};
 use crate::providers::{Answer, Step, TranslateError, accounting};
 
+use super::call;
 use super::credit::{REFUND_RANK, refund};
-use super::{Contact, Context, State, call, only};
+use super::draft::{Contact, Context, State, only};
 
 #[derive(Deserialize)]
 struct Payments<'a> {
@@ -101,7 +102,8 @@ pub(super) fn payment(
     if currency.is_empty() {
         let Some(paid) = paid else {
             let id = accounting::path_id("what was paid", &thing.id)?;
-            return Ok(call(context.endpoint, context.notice, collection, id));
+            let path = format!("{collection}/{id}");
+            return Ok(call(context.endpoint, context.notice, &path));
         };
         let lists: PaidLists<'_> = accounting::read(paid, "what was paid")?;
         let lists = [lists.invoices, lists.credit_notes, lists.prepayments, lists.overpayments];

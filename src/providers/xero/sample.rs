@@ -38,7 +38,7 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
         Category::Prepayment => {
             event["data"] = json!({ "Type": "RECEIVE-PREPAYMENT", "Status": "AUTHORISED" });
         }
-        Category::Invoice | Category::Payment | Category::Other => {}
+        Category::Invoice | Category::Payment | Category::BankTransaction | Category::Other => {}
     }
     let body = json!({
         "events": [event],
@@ -67,12 +67,24 @@ fn id(seed: &str, category: Category) -> String {
         Category::Payment => "payment",
         Category::CreditNote => "creditnote",
         Category::Prepayment => "prepayment",
+        Category::BankTransaction => "bank",
         Category::Other => "contact",
     };
     format!("{kind}-{seed}")
 }
 
 fn object(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -> Option<Value> {
+    let mut object = members(order, category, is_new, id)?;
+    let fields = object.as_object_mut()?;
+    fields.insert("Reference".to_owned(), json!(format!("order-{}", order.seed)));
+    fields.insert("CurrencyCode".to_owned(), json!("NZD"));
+    let updated = format!("/Date({}+0000)/", order.occurred_at.as_millisecond());
+    fields.insert("UpdatedDateUTC".to_owned(), json!(updated));
+    Some(object)
+}
+
+/// What the objects of a category have beside the rest.
+fn members(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -> Option<Value> {
     let total = samples::amount(order.seed);
     let part = samples::part_of(total);
     let contact = json!({
@@ -81,7 +93,7 @@ fn object(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -
         "EmailAddress": samples::CUSTOMER_EMAIL,
     });
     let invoice_id = self::id(order.seed, Category::Invoice);
-    let mut object = match category {
+    let object = match category {
         Category::Invoice => json!({
             "InvoiceID": id,
             "InvoiceNumber": format!("INV-{}", order.seed),
@@ -125,13 +137,8 @@ fn object(order: &SampleOrder<'_>, category: Category, is_new: bool, id: &str) -
             "Payments": [],
             "Contact": contact,
         }),
-        Category::Other => return None,
+        Category::BankTransaction | Category::Other => return None,
     };
-    let fields = object.as_object_mut()?;
-    fields.insert("Reference".to_owned(), json!(format!("order-{}", order.seed)));
-    fields.insert("CurrencyCode".to_owned(), json!("NZD"));
-    let updated = format!("/Date({}+0000)/", order.occurred_at.as_millisecond());
-    fields.insert("UpdatedDateUTC".to_owned(), json!(updated));
     Some(object)
 }
 

@@ -1,9 +1,15 @@
+//! Tests of Xero: the intent to receive, what invoices, payments and credit notes come down to, and that the same
+//! state is one event.
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use super::draft::time;
 use super::*;
-use crate::model::{InvoiceFact, InvoiceStatus, PaymentStatus, Sequence, Status, SubjectState};
+use crate::model::{
+    Draft, Fact, InvoiceFact, InvoiceStatus, PaymentStatus, Sequence, Status, SubjectState,
+};
 use crate::providers::{Answer, testing};
 
 const SECRETS: &[(&str, &str)] = &[(WEBHOOK_KEY, "QgKbu0oeH4mFpMA3HMlgfkw4jNCeSkvZkbH05OBOZWLB==")];
@@ -282,4 +288,107 @@ fn a_life_of_an_invoice_ends_the_same_in_every_order() {
     for order in [[3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1], [0, 3, 2, 1], [3, 0, 1, 2]] {
         assert!(first.converges_with(&end(&order)), "{order:?}");
     }
+}
+
+/// The lists of an endpoint that asks for them.
+fn polled() -> (Endpoint, Vec<Fetch>) {
+    let mut endpoint = endpoint();
+    endpoint.settings.insert(TENANT_ID.to_owned(), "t-1".to_owned());
+    endpoint.settings.insert("poll_interval".to_owned(), "900".to_owned());
+    let fetches = (PROVIDER.poll)(&endpoint);
+    (endpoint, fetches)
+}
+
+fn listed(index: usize, cursor: &str, answers: &[Value]) -> Result<Step, TranslateError> {
+    let (endpoint, fetches) = polled();
+    let answers: Vec<Answer> = answers
+        .iter()
+        .map(|body| Answer {
+            status: 200,
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_string()),
+        })
+        .collect();
+    let now = Timestamp::from_second(testing::NOW).expect("a time");
+    let (endpoint, fetch) = (&endpoint, &fetches[index]);
+    let answers = &answers[..];
+    super::fetch(&Fetching { endpoint, fetch, received_at: now, now, cursor, answers })
+}
+
+#[test]
+fn lists_are_read_only_where_they_are_asked_for() {
+    assert!((PROVIDER.poll)(&endpoint()).is_empty());
+    let objects: Vec<String> = polled().1.into_iter().map(|fetch| fetch.object).collect();
+    assert_eq!(
+        objects,
+        ["t-1/Invoices", "t-1/Payments", "t-1/CreditNotes", "t-1/BankTransactions"]
+    );
+    assert_eq!(check(&polled().0), Ok(()));
+    let mut endpoint = endpoint();
+    endpoint.settings.insert("poll_interval".to_owned(), "900".to_owned());
+    assert_eq!(check(&endpoint).expect_err("a mistake").key, TENANT_ID);
+}
+
+#[test]
+fn a_listed_object_is_the_same_event_as_one_that_a_webhook_named() {
+    let paid = json!({ "Status": "PAID", "AmountDue": 0, "AmountPaid": 100 });
+    let told = drafts("INVOICE.UPDATE", invoice(paid.clone())).remove(0);
+    match listed(0, "", &[invoice(paid)]) {
+        Ok(Step::Done { drafts, cursor }) => {
+            assert_eq!(drafts, [told]);
+            assert_eq!(cursor.as_deref(), Some("2026-11-23T02:46:40Z"));
+        }
+        _ => panic!("not done"),
+    }
+}
+
+#[test]
+fn a_list_goes_on_page_by_page_from_where_it_ended() {
+    match listed(0, "2026-11-23T02:46:40Z", &[]) {
+        Ok(Step::Call(call)) => {
+            assert!(call.url.contains("/Invoices?page=1&pageSize=100&order=UpdatedDateUTC%20ASC"));
+            let since = ("if-modified-since", "2026-11-23T02:46:40".to_owned());
+            assert!(call.headers.contains(&since));
+        }
+        _ => panic!("no call"),
+    }
+    let item = invoice(json!({}))["Invoices"][0].clone();
+    let full = json!({ "Invoices": vec![item; 100] });
+    match listed(0, "", std::slice::from_ref(&full)) {
+        Ok(Step::Call(call)) => assert!(call.url.contains("?page=2&")),
+        _ => panic!("no second page"),
+    }
+    let last = json!({ "Invoices": [] });
+    match listed(0, "2026-11-24T00:00:00Z", &[full, last]) {
+        Ok(Step::Done { drafts, cursor }) => {
+            assert_eq!(drafts.len(), 100);
+            assert_eq!(cursor.as_deref(), Some("2026-11-24T00:00:00Z"), "it never goes back");
+        }
+        _ => panic!("not done"),
+    }
+    assert!(listed(0, "", &[invoice(json!({ "Status": "NEW" }))]).is_err());
+}
+
+#[test]
+fn bank_transactions_have_a_sign() {
+    let transaction = |kind: &str, status: &str| {
+        json!({ "BankTransactions": [{ "BankTransactionID": "b-1", "Type": kind,
+            "Status": status, "Total": 12.5, "CurrencyCode": "NZD", "Reference": "order-7",
+            "UpdatedDateUTC": "/Date(1795402000000+0000)/" }] })
+    };
+    let fact = |kind, status| match listed(3, "", &[transaction(kind, status)]) {
+        Ok(Step::Done { mut drafts, .. }) => match drafts.remove(0).fact {
+            Fact::BankTransaction(fact) => (fact.status.word(), fact.amount),
+            other => panic!("{other:?}"),
+        },
+        _ => panic!("not done"),
+    };
+    let minor = |kind, status| {
+        let (word, amount) = fact(kind, status);
+        (word, amount.expect("an amount").minor_units)
+    };
+    assert_eq!(minor("RECEIVE", "AUTHORISED"), ("BOOKED", 1250));
+    assert_eq!(minor("SPEND-TRANSFER", "AUTHORISED"), ("BOOKED", -1250));
+    assert_eq!(minor("RECEIVE", "DELETED"), ("REMOVED", 1250));
+    assert!(listed(3, "", &[transaction("ODD", "AUTHORISED")]).is_err());
 }

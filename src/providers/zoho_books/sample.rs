@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::providers::{Endpoint, Sample, SampleOrder, samples};
 use crate::receipt::signature::sign_hmac_sha256;
 
-use super::record::EVENT_TYPES;
+use super::draft::EVENT_TYPES;
 use super::{EVENT, HEADER, HEADER_TOKEN, JSON_STRING, SECRET_TOKEN, TOKEN_HEADER, signed_text};
 
 const JSON: &str = "application/json";
@@ -45,8 +45,6 @@ pub(super) fn sample(endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Sam
 
 fn record(order: &SampleOrder<'_>, module: &str, state: &str) -> Option<Value> {
     let seed = order.seed;
-    let total = samples::amount(seed);
-    let part = samples::part_of(total);
     let mut record = json!({
         "currency_code": "EUR",
         "customer_id": format!("customer-{seed}"),
@@ -55,7 +53,19 @@ fn record(order: &SampleOrder<'_>, module: &str, state: &str) -> Option<Value> {
         "reference_number": format!("order-{seed}"),
         "last_modified_time": order.occurred_at.strftime("%Y-%m-%dT%H:%M:%S+0000").to_string(),
     });
-    let extra = match module {
+    let extra = members(order, module, state)?;
+    if let (Some(fields), Value::Object(extra)) = (record.as_object_mut(), extra) {
+        fields.extend(extra);
+    }
+    Some(record)
+}
+
+/// What the records of a module have beside the rest.
+fn members(order: &SampleOrder<'_>, module: &str, state: &str) -> Option<Value> {
+    let seed = order.seed;
+    let total = samples::amount(seed);
+    let part = samples::part_of(total);
+    let members = match module {
         "payment" => json!({
             "payment_id": format!("payment-{seed}"),
             "payment_number": "21",
@@ -106,10 +116,7 @@ fn record(order: &SampleOrder<'_>, module: &str, state: &str) -> Option<Value> {
         }),
         _ => return None,
     };
-    if let (Some(fields), Value::Object(extra)) = (record.as_object_mut(), extra) {
-        fields.extend(extra);
-    }
-    Some(record)
+    Some(members)
 }
 
 /// An amount of cents as Zoho writes it. Every amount of samples is a short decimal, which a float shows

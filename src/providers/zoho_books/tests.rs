@@ -1,3 +1,5 @@
+//! Tests of Zoho Books: what is signed, what records in JSON and in forms say, and what is asked for.
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -259,4 +261,66 @@ fn a_life_ends_the_same_in_every_order() {
     for order in [[3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1], [0, 3, 2, 1], [3, 0, 1, 2]] {
         assert!(first.converges_with(&end(order)), "{order:?}");
     }
+}
+
+#[test]
+fn a_payment_that_does_not_tell_its_refunds_says_nothing_of_them() {
+    let told = said(payment(json!({ "amount_refunded": null })));
+    assert_eq!(testing::payment_fact(&told).refunded_total, None);
+}
+
+#[test]
+fn a_listed_invoice_is_the_same_event_as_one_that_a_webhook_brought() {
+    let mut endpoint = endpoint();
+    assert!((PROVIDER.poll)(&endpoint).is_empty());
+    endpoint.settings.insert("poll_interval".to_owned(), "900".to_owned());
+    assert_eq!(check(&endpoint).expect_err("a mistake").key, ORGANIZATION_ID);
+    endpoint.settings.insert(ORGANIZATION_ID.to_owned(), "7001".to_owned());
+    assert_eq!(check(&endpoint), Ok(()));
+    let fetches = (PROVIDER.poll)(&endpoint);
+    let now = Timestamp::from_second(testing::NOW).expect("a time");
+    let step = |bodies: &[Value]| {
+        let answers: Vec<Answer> = bodies
+            .iter()
+            .map(|body| Answer {
+                status: 200,
+                headers: HeaderMap::new(),
+                body: Bytes::from(body.to_string()),
+            })
+            .collect();
+        let (endpoint, fetch, answers) = (&endpoint, &fetches[0], &answers[..]);
+        let cursor = "2026-11-20T00:00:00Z";
+        super::fetch(&Fetching { endpoint, fetch, received_at: now, now, cursor, answers })
+    };
+    let Ok(Step::Call(call)) = step(&[]) else { panic!("no call") };
+    assert_eq!(
+        call.url,
+        "https://www.zohoapis.com/books/v3/invoices?organization_id=7001&page=1&per_page=200\
+         &sort_column=last_modified_time&sort_order=A&last_modified_time=2026-11-20T00:00:00%2B0000"
+    );
+    let invoice = json!({ "invoice_id": "53", "status": "viewed", "total": 10.0, "balance": 10.0,
+        "currency_code": "EUR", "last_modified_time": "2026-11-23T06:00:00+0100" });
+    let page = |has_more| json!({ "code": 0, "invoices": [invoice], "page_context": { "has_more_page": has_more } });
+    let mut sent = invoice.clone();
+    sent["total"] = json!("10.00");
+    sent["payment_made"] = json!(0.0);
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("event", "invoice_edited")
+        .append_pair("JSONString", &json!({ "invoice": sent }).to_string())
+        .finish();
+    let told = testing::translate_stored(&PROVIDER, &endpoint, form.as_bytes());
+    let Ok(Translation::Events(told)) = told else { panic!("{told:?}") };
+    match step(&[page(false)]) {
+        Ok(Step::Done { drafts, cursor }) => {
+            assert_eq!(drafts[0].key, told[0].key);
+            assert_eq!(drafts[0].event_type, "invoice_sent");
+            assert_eq!(cursor.as_deref(), Some("2026-11-23T05:00:00Z"));
+        }
+        _ => panic!("not done"),
+    }
+    match step(&[page(true)]) {
+        Ok(Step::Call(call)) => assert!(call.url.contains("&page=2&")),
+        _ => panic!("no second page"),
+    }
+    assert!(step(&[json!({ "code": 57 })]).is_err());
 }
