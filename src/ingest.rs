@@ -215,6 +215,9 @@ impl Ingest {
     async fn translate(&self, stored: StoredReceipt) -> Result<(), Error> {
         let number = stored.number;
         let registered = self.registered(&stored)?;
+        if matches!(stored.state, ReceiptState::Unconfirmed(_)) {
+            registered.health.remove_unconfirmed();
+        }
         // The API's word for it is in its events, if it has any.
         let is_unconfirmed =
             stored.receipt.verified_by() == UNCONFIRMED && stored.sequences.is_empty();

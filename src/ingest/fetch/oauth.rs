@@ -83,16 +83,14 @@ impl Tokens {
         }
     }
 
-    /// Gives up all tokens. A refresh token that is not saved yet stays.
+    /// Gives up all access tokens; one that is being got meanwhile is the newest anyway.
     pub fn clear(&self) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|_, slot| match slot.try_lock() {
-            Ok(mut slot) => {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in slots.values() {
+            if let Ok(mut slot) = slot.try_lock() {
                 slot.token = None;
-                slot.unsaved.is_some()
             }
-            Err(_) => true,
-        });
+        }
     }
 
     /// Waits until none is being got.
@@ -116,7 +114,10 @@ impl Tokens {
         ]);
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= MAX_TOKENS && !slots.contains_key(&key) {
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+            let is_unsaved = |slot: &Arc<AsyncMutex<Slot>>| {
+                slot.try_lock().is_ok_and(|slot| slot.unsaved.is_some())
+            };
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || is_unsaved(slot));
         }
         slots.entry(key).or_default().clone()
     }
