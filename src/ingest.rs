@@ -177,14 +177,15 @@ impl Ingest {
         Ok(Received { receipt: Some(recorded.receipt), is_unknown: false })
     }
 
-    /// Gets a key that `verify` asked for, so that it is among the endpoint's keys.
+    /// Gets a key that `verify` asked for, so that it is among the endpoint's keys. `seen` is when the one
+    /// was fetched that `verify` had, if any.
     pub async fn obtain_key(
         &self,
         registered: &Arc<Registered>,
         wanted: &KeyRequest,
-        now: Timestamp,
+        (seen, now): (Option<Timestamp>, Timestamp),
     ) -> Result<(), KeyError> {
-        registered.keys.obtain(self, registered, wanted, now).await
+        registered.keys.obtain(self, registered, wanted, (seen, now)).await
     }
 
     /// Translates a stored receipt again, or has its facts fetched now. Events that the log has already

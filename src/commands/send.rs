@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
+use reqwest::redirect::Policy;
 use serde_json::json;
 
 use super::output;
@@ -116,7 +117,11 @@ impl Poster {
     /// Posts below this URL, without a proxy.
     pub fn new(base_url: &str) -> anyhow::Result<Poster> {
         install_crypto();
-        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(ANSWER_WITHIN)
+            .build();
         let client = client.context("could not make an HTTP client")?;
         Ok(Poster { client, base_url: base_url.trim_end_matches('/').to_owned() })
     }

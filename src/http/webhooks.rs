@@ -151,19 +151,21 @@ impl Shim {
         let (provider, endpoint) = (registered.provider, &registered.endpoint);
         let mut needed = 0;
         loop {
-            let verdict = {
+            let (wanted, seen) = {
                 let keys = registered.keys.at_hand(now);
-                (provider.verify)(request, endpoint, &keys, now)
-            };
-            let wanted = match verdict {
-                Ok(Verdict::NeedsKey(wanted)) if needed < MAX_KEYS => wanted,
-                Ok(verdict) => return Ok(verdict),
-                Err(error) => {
-                    return Err(self.not_authentic(registered, Some(request), now, &error));
+                match (provider.verify)(request, endpoint, &keys, now) {
+                    Ok(Verdict::NeedsKey(wanted)) if needed < MAX_KEYS => {
+                        let seen = keys.get(&wanted.id).map(|key| key.fetched_at);
+                        (wanted, seen)
+                    }
+                    Ok(verdict) => return Ok(verdict),
+                    Err(error) => {
+                        return Err(self.not_authentic(registered, Some(request), now, &error));
+                    }
                 }
             };
             needed += 1;
-            match self.ingest.obtain_key(registered, &wanted, now).await {
+            match self.ingest.obtain_key(registered, &wanted, (seen, now)).await {
                 Ok(()) => {}
                 Err(error @ KeyError::Absent(_)) => {
                     return Err(self.not_authentic(registered, Some(request), now, &error));

@@ -33,7 +33,7 @@ pub const PROVIDER: Provider = Provider {
         SecretKey { name: CLIENT_SECRET, required: false },
         SecretKey { name: JWKS, required: false },
     ],
-    settings: &[API_URL, AUTH_URL, SIGNED_PATH, TOLERANCE],
+    settings: &[API_URL, AUTH_URL, JWKS_URL, SIGNED_PATH, TOLERANCE],
     structured: &[JWKS],
     events: &EVENT_TYPES,
     redaction: Redaction { headers: &[], query: &[], body_members: &["account_number", "iban"] },
@@ -64,6 +64,8 @@ const API_URL: &str = "api_url";
 /// Where access tokens come from, by the same default.
 const AUTH_URL: &str = "auth_url";
 /// The path that TrueLayer calls, where a proxy before the gateway rewrites it.
+/// Where the key sets are got instead, as through a proxy. Which of them is wanted stays as signed.
+const JWKS_URL: &str = "jwks_url";
 const SIGNED_PATH: &str = "signed_path";
 /// How old a signature may be, in seconds.
 const TOLERANCE: &str = "tolerance_seconds";

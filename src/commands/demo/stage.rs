@@ -20,6 +20,8 @@ use crate::providers::{Endpoint, PROVIDERS, Provider};
 
 /// The name of every endpoint here.
 const ENDPOINT: &str = "demo";
+/// Where the demo's payment link may lead.
+pub const LINK_HOST: &str = "shop.example.com";
 /// How long streams have to end at a stop.
 const DRAIN_SECONDS: u32 = 2;
 
@@ -181,7 +183,7 @@ fn configuration(
     let mut text = format!(
         "[store]\nurl = \"sqlite://{}\"\n[http]\nlisten = \"{http}\"\n[grpc]\nlisten = \"{grpc}\"\n\
          heartbeat_seconds = 1\ndrain_seconds = {DRAIN_SECONDS}\n[admin]\nlisten = \"{admin}\"\n\
-         [auth]\nmode = \"none\"\n",
+         [auth]\nmode = \"none\"\n[links]\nallowed_hosts = [\"{LINK_HOST}\"]\n",
         store.display()
     );
     for provider in PROVIDERS {

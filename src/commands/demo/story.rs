@@ -5,15 +5,17 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 use tollgate_client::proto::{
-    GetPaymentRequest, GetStatsRequest, GetStatsResponse, GetSubscriptionRequest,
-    GetTimelineRequest,
+    CreatePaymentLinkRequest, GetPaymentRequest, GetStatsRequest, GetStatsResponse,
+    GetSubscriptionRequest, GetTimelineRequest,
 };
 use tollgate_client::{Client, Event};
 
 use super::audience::{Connector, Crm, Handled, Outcome, SUBSCRIPTION, Trouble, Watcher};
-use super::stage::Stage;
+use super::stage::{LINK_HOST, Stage};
 use crate::commands::output::{counted, line};
 use crate::commands::send::samples::{self, Sample};
 use crate::commands::send::{Answer, Poster};
@@ -77,6 +79,7 @@ impl<'a> Story<'a> {
         self.restart().await?;
         self.look_back().await?;
         self.every_source().await?;
+        self.link().await?;
         self.prove().await
     }
 
@@ -288,6 +291,33 @@ impl<'a> Story<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn link(&mut self) -> anyhow::Result<()> {
+        self.step("A customer opens a tracked payment link, twice")?;
+        let request = CreatePaymentLinkRequest {
+            target_url: format!("https://{LINK_HOST}/pay/2002"),
+            ..CreatePaymentLinkRequest::default()
+        };
+        let made = self.client.payments().create_payment_link(request).await;
+        let url = made.map_err(tollgate_client::Error::from)?.into_inner().url;
+        let path =
+            url.strip_prefix(&self.stage.webhooks_url()).context("a link of this gateway")?;
+        let visit = || Request {
+            method: Method::GET,
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        check("the answer", self.poster.post(visit()).await?.status, 302)?;
+        let event = self.next_event("begins LINK_OPENED").await?;
+        let handled = self.connector.next().await?;
+        check("the connector's event", handled.sequence, event.sequence)?;
+        show("a visit", "302", &event, &said(&handled))?;
+        check("the answer", self.poster.post(visit()).await?.status, 302)?;
+        let stats = self.stats().await?;
+        check("the end of the log", stats.head, self.events)?;
+        told("a second visit", "302", "no new event: it is within ten minutes of the first")
     }
 
     async fn prove(self) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -22,6 +23,8 @@ const MAX_KEYS: usize = 64;
 const MAX_ABSENT: usize = 256;
 /// How many keys an endpoint fetches a minute.
 const MAX_FETCHES_A_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("more than none");
+/// How long a request waits for a key, at most.
+const FETCHED_WITHIN: Duration = Duration::from_secs(10);
 /// For so long an id that is none stays none, and a key is not fetched anew.
 const SETTLED_FOR: SignedDuration = SignedDuration::from_secs(60);
 
@@ -40,8 +43,11 @@ struct Known {
     /// Ids that the provider has no key for, until when.
     absent: HashMap<String, Timestamp>,
     /// Who fetches a key holds its lock.
-    flights: HashMap<String, Arc<AsyncMutex<()>>>,
+    flights: HashMap<String, Flight>,
 }
+
+/// When and why the last fetch of a key failed.
+type Flight = Arc<AsyncMutex<Option<(Instant, String)>>>;
 
 /// Why a key is not at hand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,17 +82,22 @@ impl KeyRing {
         self.at_hand.load()
     }
 
-    /// Gets a key that `verify` asked for, although it has seen those at hand.
+    /// Gets a key that `verify` asked for, although it had `seen` one of when it was fetched, if any.
     pub async fn obtain(
         &self,
         ingest: &Ingest,
         registered: &Arc<Registered>,
         wanted: &KeyRequest,
-        now: Timestamp,
+        (seen, now): (Option<Timestamp>, Timestamp),
     ) -> Result<(), KeyError> {
-        let seen = self.fetched_at(&wanted.id);
+        let began = Instant::now();
         let flight = self.flight(&wanted.id);
-        let _flight = flight.lock().await;
+        let mut flight = flight.lock().await;
+        if let Some((at, reason)) = flight.as_ref()
+            && *at >= began
+        {
+            return Err(KeyError::Failed(reason.clone()));
+        }
         let found = self.fetched_at(&wanted.id);
         if found > seen {
             return Ok(());
@@ -98,8 +109,15 @@ impl KeyRing {
         if self.limiter.check().is_err() {
             return Err(KeyError::Failed("too many keys are asked for".to_owned()));
         }
-        let answer = ingest.outgoing.call(ingest, registered, &wanted.call, Purpose::Key).await;
-        let answer = answer.map_err(|failure| KeyError::Failed(failure.reason))?;
+        let answer = ingest.outgoing.call(ingest, registered, &wanted.call, Purpose::Key);
+        let answer = match tokio::time::timeout(FETCHED_WITHIN, answer).await {
+            Ok(answer) => answer.map_err(|failure| failure.reason),
+            Err(_) => Err(format!("{:?}: no answer in time", wanted.call)),
+        };
+        let answer = answer.map_err(|reason| {
+            *flight = Some((Instant::now(), reason.clone()));
+            KeyError::Failed(reason)
+        })?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = &mut *known;
         known.flights.remove(&wanted.id);
@@ -131,7 +149,7 @@ impl KeyRing {
         known.absent.get(id).is_some_and(|until| *until > now)
     }
 
-    fn flight(&self, id: &str) -> Arc<AsyncMutex<()>> {
+    fn flight(&self, id: &str) -> Flight {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.flights.len() >= MAX_ABSENT {
             // Those that nobody holds are of fetches that failed.

@@ -14,12 +14,13 @@ use crate::receipt::signature::jws::{Compact, Jwk, JwkSet, base64_url};
 use crate::receipt::signature::public_key::{PublicKey, Scheme, signed_by};
 use crate::receipt::{Proof, Receipt, Request, VerifyError};
 
-use super::{JWKS, SIGNED_PATH, TOLERANCE, TOLERANCE_SECONDS};
+use super::{JWKS, JWKS_URL, SIGNED_PATH, TOLERANCE, TOLERANCE_SECONDS};
 
 pub(super) const HEADER: &str = "tl-signature";
 pub(super) const TIMESTAMP_HEADER: &str = "x-tl-webhook-timestamp";
 pub(super) const SANDBOX_KEYS: &str = "https://webhooks.truelayer-sandbox.com/.well-known/jwks";
 pub(super) const PRODUCTION_KEYS: &str = "https://webhooks.truelayer.com/.well-known/jwks";
+const KEYS_PATH: &str = "/.well-known/jwks";
 const ALGORITHM: &str = "ES512";
 const VERSION: &str = "2";
 /// Twice the 66 bytes of a coordinate.
@@ -151,7 +152,10 @@ fn key(endpoint: &Endpoint, keys: &Keys, url: &str, kid: &str, now: Timestamp) -
             .map_or(Found::Nothing, |key| Found::Key(Box::new(key)));
     }
     let ask = |max_age| {
-        let call = Call::get(url.to_owned());
+        let call = Call::get(match endpoint.settings.get(JWKS_URL) {
+            Some(base) => format!("{}{KEYS_PATH}", base.trim_end_matches('/')),
+            None => url.to_owned(),
+        });
         Found::Asked(Box::new(KeyRequest { id: url.to_owned(), call, max_age }))
     };
     let Some(held) = keys.get(url) else { return ask(MAX_KEY_AGE) };

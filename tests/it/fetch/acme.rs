@@ -16,8 +16,8 @@ use tollgate::model::{
     SubjectKind,
 };
 use tollgate::providers::{
-    Auth, Call, Endpoint, Fetch, Fetching, KeyRequest, Keys, OAuth, Provider, REPLIES, Replies,
-    Reply, SecretKey, Step, TranslateError, Translation, Verdict, no_check,
+    Auth, Call, Challenge, Endpoint, Fetch, Fetching, KeyRequest, Keys, OAuth, Provider, REPLIES,
+    Replies, Reply, SecretKey, Step, TranslateError, Translation, Verdict, no_check,
 };
 use tollgate::receipt::{Receipt, Redaction, Request, VerifyError, signature};
 use tollgate::store::Store;
@@ -62,6 +62,13 @@ fn verify(
     keys: &Keys,
     _now: Timestamp,
 ) -> Result<Verdict, VerifyError> {
+    if request.method == Method::GET {
+        return Ok(Verdict::Challenge(Challenge {
+            status: 200,
+            headers: vec![("content-type", "text/plain".to_owned())],
+            body: "echo".to_owned(),
+        }));
+    }
     if request.headers.contains_key("x-unconfirmed") {
         return Ok(Verdict::NeedsConfirmation(signature::unconfirmed()));
     }

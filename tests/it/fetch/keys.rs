@@ -30,6 +30,22 @@ async fn a_key_is_fetched_once_for_all_that_wait_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_that_wait_for_a_key_share_its_failure() {
+    let acme = Acme::start(&[]).await;
+    let (held, release) = Answer::status(500).held();
+    acme.api.set("/keys/k1", held);
+    let posts = join_all((0..8).map(|_| acme.gateway.post(signed("k1"))));
+    let (answers, ()) = tokio::join!(posts, async {
+        acme.api.called("GET /keys/k1", 1).await;
+        // The others were sent before this one, on connections that are answered in turn.
+        assert_eq!(acme.gateway.post(signed("none")).await, 401);
+        release.send(true).expect("held");
+    });
+    assert_eq!(answers, [503; 8]);
+    assert!(acme.api.calls("GET /keys/k1").len() < 4, "{:?}", acme.api.calls("GET /keys/k1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p10_without_its_key_nothing_is_accepted() {
     let acme = Acme::start(&[]).await;
     acme.api.set("/keys/k1", Answer::status(500));

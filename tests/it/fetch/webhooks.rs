@@ -183,12 +183,17 @@ async fn what_the_provider_does_not_know_gives_no_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_types_have_a_reply_of_their_own_and_head_is_refused() {
+async fn unknown_types_and_challenges_have_replies_of_their_own_and_head_is_refused() {
     let acme = Acme::start(&[]).await;
     let unknown = request(&[("x-token", TOKEN)], json!({ "type": "x.y" }).to_string());
     assert_eq!(acme.gateway.post_for_reply(unknown).await, (202, "unknown".to_owned()));
     assert_eq!(acme.receipts().await[0].state(), ReceiptState::Unknown);
     let mut head = request(&[("x-token", TOKEN)], String::new());
     head.method = http::Method::HEAD;
-    assert_eq!(acme.gateway.post(head).await, 405);
+    assert_eq!(acme.gateway.post(head.clone()).await, 405);
+    head.method = http::Method::GET;
+    let answer = acme.gateway.post_raw(head).await;
+    assert_eq!(answer.headers().get("content-type").expect("a type"), "text/plain");
+    assert_eq!(answer.text().await.expect("a body"), "echo");
+    assert_eq!(acme.receipts().await.len(), 1, "a challenge is not kept");
 }
