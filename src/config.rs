@@ -26,6 +26,11 @@ pub use log::{Log, LogFormat};
 pub use mistake::{Error, Mistake};
 pub use network::Network;
 
+/// A text as it is written in a configuration.
+pub fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
 /// What a variable's name begins with.
 pub const ENVIRONMENT_PREFIX: &str = "TOLLGATE_";
 /// The largest configuration, certificate or secret file that is read, in bytes.

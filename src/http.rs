@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod links;
 pub mod opening;
+pub mod sample_api;
 pub mod webhooks;
 
 use std::convert::Infallible;

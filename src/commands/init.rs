@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
+use crate::config;
 use crate::providers::{PROVIDERS, Provider};
 
 /// All keys but those of endpoints. What stands behind `# ` is the default.
@@ -199,7 +200,7 @@ fn example(provider: &Provider) -> String {
             Some((_, value)) => ("", value.as_str()),
             None => ("# ", "..."),
         };
-        writeln!(text, "# {hidden}{setting} = {}", toml::Value::from(value))
+        writeln!(text, "# {hidden}{setting} = {}", config::quoted(value))
             .expect("writing to a String cannot fail");
     }
     text

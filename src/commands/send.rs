@@ -3,7 +3,6 @@
 //! answered. An answer that is not as it should be is a failure. Nothing here may come from a real
 //! customer.
 
-pub mod sample_api;
 pub mod samples;
 
 use std::collections::BTreeMap;
@@ -18,10 +17,10 @@ use serde_json::json;
 
 use super::output;
 use crate::config::{self, Config};
+use crate::http::sample_api::{self, SampleApi};
 use crate::ingest::fetch::install_crypto;
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 use crate::receipt::Request;
-use sample_api::SampleApi;
 use samples::Sample;
 
 /// How many requests are under way at a time.

@@ -2,6 +2,7 @@
 //! wired together, and here the order of a clean stop is decided.
 
 mod meters;
+mod settings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -180,7 +181,7 @@ impl Gateway {
         let (ingest, writer) = ingest::start(
             store.clone(),
             endpoints,
-            fetch_settings(&config.fetch),
+            settings::fetch_settings(&config.fetch),
             Box::new(move |events| on_commit.push(events)),
         );
         let fetcher = fetch::start(ingest.clone(), clock.clone());
@@ -247,7 +248,7 @@ impl Gateway {
             config.http.max_requests_per_second_per_endpoint,
         )
         .keep_refused(config.http.keep_refused);
-        let limits = limits(config, config.http.max_connections);
+        let limits = settings::limits(config, config.http.max_connections);
         let stopping = self.stopping.clone();
         self.servers.push(tokio::spawn(async move {
             let router = shim.router().merge(visits.router());
@@ -268,7 +269,7 @@ impl Gateway {
             stopping: self.stopping.clone(),
             allowed_hosts: config.admin.allowed_hosts.clone().into(),
         };
-        let limits = limits(config, MAX_ADMIN_CONNECTIONS);
+        let limits = settings::limits(config, settings::MAX_ADMIN_CONNECTIONS);
         let stopping = self.stopping.clone();
         tokio::spawn(meters::tidy(admin.metrics.clone(), stopping.clone()));
         self.servers.push(tokio::spawn(async move {
@@ -293,7 +294,7 @@ impl Gateway {
             keepalive: config.grpc.keepalive,
             drain: config.grpc.drain,
             keep_refused: config.http.keep_refused,
-            tls: config.grpc.tls.as_ref().map(read_tls).transpose()?,
+            tls: config.grpc.tls.as_ref().map(settings::read_tls).transpose()?,
         };
         let context = grpc::Context {
             delivery: self.delivery.clone(),
@@ -356,49 +357,6 @@ impl Gateway {
         self.store.close().await;
         result
     }
-}
-
-/// How many connections the monitoring listener holds.
-const MAX_ADMIN_CONNECTIONS: usize = 64;
-
-fn limits(config: &Config, max_connections: usize) -> http::Limits {
-    http::Limits {
-        max_connections,
-        read_timeout: config.http.read_timeout,
-        drain: config.grpc.drain,
-    }
-}
-
-fn fetch_settings(config: &config::Fetch) -> fetch::Settings {
-    fetch::Settings {
-        max_in_flight: config.max_in_flight,
-        max_per_second: config.max_per_second,
-        connect_timeout: config.connect_timeout,
-        timeout: config.timeout,
-        max_response_bytes: config.max_response_bytes,
-        min_backoff: config.min_backoff,
-        max_backoff: config.max_backoff,
-        max_attempts: config.max_attempts,
-        max_unconfirmed: config.max_unconfirmed,
-        max_unconfirmed_per_second: config.max_unconfirmed_per_second,
-        unconfirmed_max_age: config.unconfirmed_max_age.try_into().unwrap_or(SignedDuration::MAX),
-        first_poll: config.first_poll,
-    }
-}
-
-fn read_tls(tls: &config::Tls) -> anyhow::Result<grpc::Tls> {
-    let read = |key: &str, path: &Path| {
-        std::fs::read(path)
-            .with_context(|| format!("grpc.tls.{key}: could not read {}", path.display()))
-    };
-    Ok(grpc::Tls {
-        certificate: read("certificate", &tls.certificate)?,
-        key: read("key", &tls.key)?,
-        client_ca: match &tls.client_ca {
-            Some(path) => Some(read("client_ca", path)?),
-            None => None,
-        },
-    })
 }
 
 fn start_log(config: &Config) {

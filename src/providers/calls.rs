@@ -29,6 +29,8 @@ pub struct Call {
     pub body: Bytes,
     /// How the call is authorised.
     pub auth: Auth,
+    /// Whether a 401 that a new token does not help is an answer for the module, and no failure.
+    pub takes_401: bool,
 }
 
 /// How a call is authorised.
@@ -162,12 +164,18 @@ impl Call {
 
     /// A call without headers.
     pub fn new(method: Method, url: String, body: Bytes) -> Call {
-        Call { method, url, headers: Vec::new(), body, auth: Auth::None }
+        Call { method, url, headers: Vec::new(), body, auth: Auth::None, takes_401: false }
     }
 
     /// With this header.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Call {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// For a module that says itself what a 401 means.
+    pub fn taking_401(mut self) -> Call {
+        self.takes_401 = true;
         self
     }
 

@@ -63,9 +63,9 @@ const JWKS: &str = "jwks";
 const API_URL: &str = "api_url";
 /// Where access tokens come from, by the same default.
 const AUTH_URL: &str = "auth_url";
-/// The path that TrueLayer calls, where a proxy before the gateway rewrites it.
 /// Where the key sets are got instead, as through a proxy. Which of them is wanted stays as signed.
 const JWKS_URL: &str = "jwks_url";
+/// The path that TrueLayer calls, where a proxy before the gateway rewrites it.
 const SIGNED_PATH: &str = "signed_path";
 /// How old a signature may be, in seconds.
 const TOLERANCE: &str = "tolerance_seconds";

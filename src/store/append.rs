@@ -132,6 +132,18 @@ impl From<Own> for Incoming {
     }
 }
 
+/// Gives each receipt its number and takes its drafts.
+pub fn number(batch_receipts: &mut [NewReceipt], last: &mut ReceiptNumber) -> Vec<Incoming> {
+    let numbered = batch_receipts.iter_mut().map(|new| {
+        let number = new.retry_of.unwrap_or_else(|| {
+            last.0 += 1;
+            *last
+        });
+        Incoming::new(number, new)
+    });
+    numbered.collect()
+}
+
 /// Puts a batch's drafts behind the head, in their order. The gateway's own must come last, so that what a
 /// provider said in the same batch is known to them.
 pub fn append(

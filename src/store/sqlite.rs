@@ -7,6 +7,7 @@
 //! all that a commit writes, `log`, `receipts`, `positions`, `subscriptions` and `tokens` for the rest.
 
 mod block;
+mod checkpoint;
 mod connect;
 mod log;
 mod more;
@@ -41,22 +42,6 @@ use super::{
 use crate::model::{
     EndpointName, LogEpoch, ReceiptNumber, Sequence, Subject, SubjectId, SubjectState,
 };
-
-/// How much of the write-ahead log may wait for a checkpoint.
-const CHECKPOINT_BYTES: i64 = 4 << 20;
-/// How long the write-ahead log may grow before the writer is held up to begin it anew.
-const MAX_WAL_BYTES: i64 = 64 << 20;
-/// So little of the log may be left when the writer is held up for it, if so many approaches suffice.
-const SMALL_REST_BYTES: i64 = 256 << 10;
-const MAX_APPROACHES: usize = 4;
-/// How long its file may stay. Writing over it is faster than letting it grow.
-const MAX_WAL_FILE_BYTES: u64 = 256 << 20;
-const PAGE_BYTES: i64 = 4096;
-
-/// What a checkpoint does: only tells how far it is; copies what it can; also cuts the file.
-const NOOP: &str = "PRAGMA wal_checkpoint(NOOP)";
-const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// Settings that hardly anybody needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,25 +103,11 @@ impl SqliteStore {
     /// Copies what is committed from the write-ahead log into the database, and begins the log anew when
     /// it has become long.
     async fn checkpoint(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
-        let (mut log, mut copied) = run_checkpoint(connection, NOOP).await?;
-        if (log - copied) * PAGE_BYTES > CHECKPOINT_BYTES {
-            (log, copied) = run_checkpoint(connection, PASSIVE).await?;
+        if let Some(last) = checkpoint::approach(connection, &self.wal).await? {
+            // When nothing is left to copy, the next commit begins the log anew.
+            let _held = self.writer().await?;
+            checkpoint::run(connection, last).await?;
         }
-        let file_bytes = tokio::fs::metadata(&self.wal).await.map_or(0, |wal| wal.len());
-        let file_is_long = file_bytes > MAX_WAL_FILE_BYTES;
-        if !file_is_long && log * PAGE_BYTES <= MAX_WAL_BYTES {
-            return Ok(());
-        }
-        // All but a little while commits go on, so that they wait only for what came last.
-        for _ in 0..MAX_APPROACHES {
-            if (log - copied) * PAGE_BYTES <= SMALL_REST_BYTES {
-                break;
-            }
-            (log, copied) = run_checkpoint(connection, PASSIVE).await?;
-        }
-        let _held = self.writer().await?;
-        // When nothing is left to copy, the next commit begins the log anew.
-        run_checkpoint(connection, if file_is_long { TRUNCATE } else { PASSIVE }).await?;
         Ok(())
     }
 }
@@ -354,7 +325,7 @@ impl Store for SqliteStore {
         let checkpointer = self.checkpointer.lock().await.take();
         let closed = async {
             if let Some(mut connection) = checkpointer {
-                run_checkpoint(&mut connection, TRUNCATE).await?;
+                checkpoint::run(&mut connection, checkpoint::TRUNCATE).await?;
                 connection.close().await?;
             }
             match writer {
@@ -368,15 +339,6 @@ impl Store for SqliteStore {
         }
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
-}
-
-/// Runs a checkpoint and gives how many pages the write-ahead log has, and how many of them are copied.
-async fn run_checkpoint(
-    connection: &mut SqliteConnection,
-    text: &'static str,
-) -> Result<(i64, i64), Error> {
-    let (_busy, log, copied): (i64, i64, i64) = sqlx::query_as(text).fetch_one(connection).await?;
-    Ok((log, copied))
 }
 
 /// A limit as SQL takes it.

@@ -7,6 +7,8 @@ mod tokens;
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -187,12 +189,17 @@ fn valid(provider: &Provider) -> Vec<Valid> {
     valid
 }
 
+/// A setting: a text as it is, a list or a table as JSON.
+fn one_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 fn read(provider: &str, vector: &Value) -> Option<Valid> {
     let url = vector["url"].as_str()?;
     let path = url.split_once("://")?.1.split_once('/')?.1;
     let texts = |value: &Value| -> Vec<String> {
         match value {
-            Value::Array(values) => {
+            Value::Array(values) if values.iter().all(Value::is_string) => {
                 values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }
             Value::String(text) => vec![text.clone()],
@@ -200,7 +207,9 @@ fn read(provider: &str, vector: &Value) -> Option<Valid> {
         }
     };
     let secrets = vector["secrets"].as_object()?.iter();
-    let settings = vector["config"].as_object().into_iter().flatten();
+    let of_vector = ["scheme", "standard"].map(|key| (key.to_owned(), vector[key].clone()));
+    let of_vector = of_vector.into_iter().filter(|(_, value)| !value.is_null());
+    let settings = vector["config"].as_object().cloned().into_iter().flatten().chain(of_vector);
     let endpoint = Endpoint {
         name: EndpointName::new(provider, "fuzz").ok()?,
         path: format!("/{path}"),
@@ -208,7 +217,7 @@ fn read(provider: &str, vector: &Value) -> Option<Valid> {
         secrets: secrets
             .map(|(key, value)| (key.clone(), texts(value).into_iter().map(Into::into).collect()))
             .collect(),
-        settings: settings.map(|(key, value)| (key.clone(), texts(value).concat())).collect(),
+        settings: settings.map(|(key, value)| (key, one_text(&value))).collect(),
     };
     let mut headers = HeaderMap::new();
     for (name, value) in vector["headers"].as_object()? {
@@ -218,7 +227,10 @@ fn read(provider: &str, vector: &Value) -> Option<Valid> {
         method: vector["method"].as_str()?.parse::<Method>().ok()?,
         path: format!("/{path}"),
         headers,
-        body: vector["body"].as_str()?.to_owned().into(),
+        body: match vector["body_base64"].as_str() {
+            Some(text) => BASE64.decode(text).ok()?.into(),
+            None => vector["body"].as_str()?.to_owned().into(),
+        },
     };
     let now = Timestamp::from_second(vector["now_unix"].as_i64()?).ok()?;
     Some(Valid { endpoint, request, now })

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::commands::output::line;
-use crate::commands::send::sample_api::{SampleApi, url_settings};
 use crate::commands::send::samples;
 use crate::commands::serve::{Gateway, Listeners};
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::http::sample_api::{SampleApi, url_settings};
 use crate::providers::{Endpoint, PROVIDERS, Provider};
 
 /// The name of every endpoint here.
@@ -189,7 +189,7 @@ fn configuration(
     for provider in PROVIDERS {
         write!(text, "[[endpoints]]\nprovider = \"{}\"\nname = \"{ENDPOINT}\"\n", provider.name)?;
         for (key, value) in samples::made_up_keys(provider) {
-            writeln!(text, "{key} = {}", toml::Value::String(value))?;
+            writeln!(text, "{key} = {}", config::quoted(&value))?;
         }
         for setting in url_settings(provider.settings) {
             writeln!(text, "{setting} = \"{api}\"")?;

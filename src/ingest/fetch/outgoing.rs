@@ -111,7 +111,7 @@ impl Outgoing {
             }
         };
         match answer.status {
-            401 => Err(Failure::again(format!("{call:?}: 401"))),
+            401 if !call.takes_401 => Err(Failure::again(format!("{call:?}: 401"))),
             _ => Ok(answer),
         }
     }

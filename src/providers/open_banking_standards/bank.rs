@@ -104,6 +104,8 @@ pub(super) fn get(
         (Some(Standard::Berlin), None) => Call::get(url).header("x-request-id", id),
         (Some(Standard::Uk) | None, _) => Call::get(url).header("x-fapi-interaction-id", id),
     };
+    // Consent ends without a word but this.
+    let call = call.taking_401();
     let oauth = endpoint.settings.get(TOKEN_URL).zip(secret(CLIENT_ID)).zip(secret(CLIENT_SECRET));
     match (oauth, secret(ACCESS_TOKEN)) {
         (Some(((token_url, client_id), client_secret)), _) => {

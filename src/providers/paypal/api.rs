@@ -37,7 +37,7 @@ pub(super) fn object_path(parent: &str, id: &str) -> String {
 /// A GET of the path.
 pub(super) fn get(endpoint: &Endpoint, path: &str) -> Call {
     let base = endpoint.setting(API_URL, DEFAULT_API_URL).trim_end_matches('/');
-    let call = Call::get(format!("{base}{path}"));
+    let call = Call::get(format!("{base}{path}")).taking_401();
     if let (Some(id), Some(secret)) = (endpoint.secret(CLIENT_ID), endpoint.secret(CLIENT_SECRET)) {
         return call.auth(Auth::OAuth(Box::new(OAuth {
             token_url: format!("{base}{TOKEN_PATH}"),

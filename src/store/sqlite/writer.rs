@@ -119,7 +119,7 @@ impl Writer {
             receipt: self.head.receipt,
             committed_at_us: self.committed_at_us.max(now.as_microsecond()),
         };
-        let mut incoming = number(&mut batch_receipts, &mut end.receipt);
+        let mut incoming = append::number(&mut batch_receipts, &mut end.receipt);
         incoming.extend(own.into_iter().map(Incoming::from));
         let at_hand = self.at_hand(&incoming);
         if self.presumes_new(&at_hand, &updates) {
@@ -390,16 +390,4 @@ impl Writer {
             Err(error) => Err(Error::Engine(error)),
         }
     }
-}
-
-/// Gives each receipt its number and takes its drafts.
-fn number(batch_receipts: &mut [NewReceipt], last: &mut ReceiptNumber) -> Vec<Incoming> {
-    let numbered = batch_receipts.iter_mut().map(|new| {
-        let number = new.retry_of.unwrap_or_else(|| {
-            last.0 += 1;
-            *last
-        });
-        Incoming::new(number, new)
-    });
-    numbered.collect()
 }

@@ -176,6 +176,7 @@ impl Seen {
             Fact::Invoice(fact) => {
                 let word = fact.status().as_str_name().trim_start_matches("INVOICE_STATUS_");
                 let amount = match word {
+                    "PARTIALLY_PAID" => fact.paid.as_ref().or(fact.total.as_ref()),
                     "REFUNDED" | "PARTIALLY_REFUNDED" => {
                         fact.refunded.as_ref().or(fact.total.as_ref())
                     }
