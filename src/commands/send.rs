@@ -170,7 +170,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let poster = Poster::new(&base_url)?;
     super::block_on(async {
         let api = match sample_api::local_api_of(&endpoint) {
-            Some(address) => Some(SampleApi::start(address).await?),
+            Some(address) => Some(
+                SampleApi::start(address)
+                    .await
+                    .with_context(|| format!("could not answer for the API at {address}"))?,
+            ),
             None => None,
         };
         let order = Order { provider, endpoint, event_type, seed, poster, api };

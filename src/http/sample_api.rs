@@ -3,11 +3,11 @@
 //! samples that were added, each call by the newest that fits it; a token endpoint gives a token to
 //! anybody. It must never be reachable from elsewhere, for it checks nothing.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -41,10 +41,11 @@ struct Answers {
 
 impl SampleApi {
     /// Listens here; port 0 takes any.
-    pub async fn start(address: SocketAddr) -> anyhow::Result<SampleApi> {
-        anyhow::ensure!(address.ip().is_loopback(), "{address} is not on this machine");
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.with_context(|| format!("could not listen on {address}"))?;
+    pub async fn start(address: SocketAddr) -> io::Result<SampleApi> {
+        if !address.ip().is_loopback() {
+            return Err(io::Error::other(format!("{address} is not on this machine")));
+        }
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let answers = Answers::default();
         let router = Router::new().fallback(answer).with_state(answers.clone());
