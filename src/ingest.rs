@@ -149,7 +149,8 @@ impl Ingest {
             Ok(Translation::Unknown(_)) => {
                 return Ok(Received { receipt: None, is_unknown: true });
             }
-            Ok(Translation::Events(_) | Translation::Fetches(_)) | Err(_) => {
+            Ok(Translation::Events(_) | Translation::Partly(..) | Translation::Fetches(_))
+            | Err(_) => {
                 return Err(Error::Unconfirmable);
             }
         };
@@ -329,6 +330,10 @@ fn translated(
         Ok(Translation::Events(found)) => {
             drafts = found;
             (ReceiptState::Translated, &meters.translated)
+        }
+        Ok(Translation::Partly(found, error)) => {
+            drafts = found;
+            (ReceiptState::Unreadable(error.to_string()), &meters.unreadable)
         }
         Ok(Translation::Fetches(found)) if found.is_empty() => {
             (ReceiptState::Translated, &meters.translated)

@@ -182,6 +182,8 @@ pub struct Endpoint {
 pub enum Translation {
     /// These facts, in order. None: it is understood and says nothing about a payment.
     Events(Vec<Draft>),
+    /// These facts, and of the same batch something that could not be read: the receipt stays open for it.
+    Partly(Vec<Draft>, TranslateError),
     /// The provider's API must be asked for the facts.
     Fetches(Vec<Fetch>),
     /// A provider event type that is not translated: kept, counted, never guessed.
@@ -287,6 +289,23 @@ impl Provider {
     /// The request of a sample.
     pub fn sample_request(&self, endpoint: &Endpoint, order: &SampleOrder<'_>) -> Option<Request> {
         (self.sample)(endpoint, order).map(|sample| sample.request)
+    }
+}
+
+impl Translation {
+    /// What a batch means of which something could not be read. Where nothing else says anything, that is
+    /// an error of the whole.
+    pub fn despite(
+        self,
+        unreadable: Option<TranslateError>,
+    ) -> Result<Translation, TranslateError> {
+        match (self, unreadable) {
+            (translation, None) => Ok(translation),
+            (Translation::Events(drafts), Some(error)) if !drafts.is_empty() => {
+                Ok(Translation::Partly(drafts, error))
+            }
+            (_, Some(error)) => Err(error),
+        }
     }
 }
 

@@ -123,7 +123,7 @@ pub struct NewReceipt {
     pub receipt: Receipt,
     /// What became of its translation.
     pub state: ReceiptState,
-    /// The drafts; empty unless the state is `Translated`.
+    /// The drafts; empty unless the state is `Translated`, or `Unreadable` for a part of a batch alone.
     pub drafts: Vec<Draft>,
     /// The stored receipt that this is a new translation of: no second receipt is stored then.
     pub retry_of: Option<ReceiptNumber>,

@@ -100,8 +100,9 @@ impl<'t> Entry<'_, '_, 't> {
     fn checked_path(&mut self, path: &str) -> String {
         let plain =
             path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%\"<>\\^`{|}".contains(&byte));
-        let parts_are_names =
-            path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
+        // It may end in a slash, as some signed URLs do.
+        let mut parts = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
+        let parts_are_names = parts.all(|part| !part.is_empty() && part != "." && part != "..");
         if !path.starts_with('/') {
             self.refuse("path", format!("`{path}` does not begin with `/`"));
         } else if !plain || !parts_are_names {

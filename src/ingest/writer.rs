@@ -49,12 +49,15 @@ pub async fn write(
     on_commit: OnCommit,
     stopped: Arc<AtomicBool>,
 ) {
-    let tidy = tokio::spawn(maintain(store.clone()));
+    let committed_since = Arc::new(AtomicBool::new(true));
+    let tidy = tokio::spawn(maintain(store.clone(), committed_since.clone()));
     while let Some(first) = work.recv().await {
         let (batch, callers) = collect(first, &mut work);
         let started = Instant::now();
         let items = callers.len();
-        match store.commit(batch).await {
+        let result = store.commit(batch).await;
+        committed_since.store(true, Ordering::Relaxed);
+        match result {
             Ok(committed) => {
                 metrics::histogram!("tollgate_commit_seconds").record(started.elapsed());
                 metrics::histogram!("tollgate_commit_items").record(items as f64);
@@ -146,11 +149,15 @@ impl Callers {
     }
 }
 
-async fn maintain(store: Arc<dyn Store>) {
+/// Tidies up while there are commits: an idle gateway has nothing to tidy.
+async fn maintain(store: Arc<dyn Store>, committed_since: Arc<AtomicBool>) {
     let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if !committed_since.swap(false, Ordering::Relaxed) {
+            continue;
+        }
         if let Err(error) = store.maintain().await {
             tracing::warn!(%error, "the store could not tidy up");
         }

@@ -264,6 +264,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     let live = &*notification.live == "true";
     let mut drafts = Vec::new();
     let mut unknown = None;
+    let mut unreadable = None;
     let mut is_known = false;
     for Wrapped { item } in notification.items {
         let Some((rank, meaning)) = meaning_of(&item.event_code) else {
@@ -271,12 +272,17 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
             continue;
         };
         is_known = true;
-        let Some(fact) = facts::fact(&item, meaning, endpoint)? else { continue };
-        drafts.push(draft(item, rank, live, fact, endpoint)?);
+        let fact = facts::fact(&item, meaning, endpoint);
+        let drafted = fact
+            .and_then(|fact| fact.map(|fact| draft(item, rank, live, fact, endpoint)).transpose());
+        match drafted {
+            Ok(drafted) => drafts.extend(drafted),
+            Err(error) => drop(unreadable.get_or_insert(error)),
+        }
     }
     match unknown {
         Some(code) if !is_known => payload::unknown_type(&code),
-        _ => Ok(Translation::Events(drafts)),
+        _ => Translation::Events(drafts).despite(unreadable),
     }
 }
 
@@ -424,6 +430,21 @@ mod tests {
         assert_eq!(references.customer, "customer-a1");
         let test = draft("AUTHORISATION", ["\"live\":\"true\"", "\"live\":\"false\""]);
         assert!(!test.live);
+    }
+
+    #[test]
+    fn p8_an_item_that_cannot_be_read_does_not_take_the_others_with_it() {
+        let sample = testing::sample(&PROVIDER, &endpoint(), "AUTHORISATION", 0);
+        let mut body: serde_json::Value = serde_json::from_slice(&sample.body).expect("JSON");
+        let items = body["notificationItems"].as_array_mut().expect("items");
+        let mut broken = items[0].clone();
+        broken["NotificationRequestItem"]["amount"]["currency"] = "ZZZ".into();
+        items.insert(0, broken);
+        let translation =
+            testing::translate_stored(&PROVIDER, &endpoint(), body.to_string().as_bytes());
+        let Ok(Translation::Partly(drafts, error)) = translation else { panic!("{translation:?}") };
+        assert_eq!(drafts.len(), 1);
+        assert!(error.to_string().contains("ZZZ"), "{error}");
     }
 
     #[test]

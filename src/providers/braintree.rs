@@ -185,13 +185,15 @@ fn verify(
         .map(Verdict::Verified)
 }
 
-/// The HMACs of the pairs whose public key is the endpoint's.
+/// The HMACs of the pairs whose public key is the endpoint's. Braintree compares the text, so that
+/// upper-case digits are no signature.
 fn signatures(text: &str, endpoint: &Endpoint) -> Result<Vec<Vec<u8>>, VerifyError> {
     let ours = endpoint.candidates(PUBLIC_KEY).secrets;
     let is_ours = |key: &str| !key.is_empty() && ours.iter().any(|own| own.expose_secret() == key);
     let pairs = text.split('&').take(MAX_PAIRS).filter_map(|pair| pair.split_once('|'));
     let signatures: Vec<Vec<u8>> = pairs
         .filter(|(key, _)| is_ours(key))
+        .filter(|(_, signature)| !signature.bytes().any(|byte| byte.is_ascii_uppercase()))
         .filter_map(|(_, signature)| hex::decode(signature).ok())
         .filter(|signature| signature.len() == SIGNATURE_BYTES)
         .collect();

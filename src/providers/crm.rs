@@ -225,6 +225,22 @@ enum Told {
     Record(Thin),
 }
 
+/// What a batch means as a whole, of which some items may be unreadable.
+pub fn batch(
+    items: impl Iterator<Item = Result<Item, TranslateError>>,
+    endpoint: &EndpointName,
+) -> Result<Translation, TranslateError> {
+    let mut unreadable = None;
+    let mut readable = Vec::new();
+    for item in items {
+        match item {
+            Ok(item) => readable.push(item),
+            Err(error) => drop(unreadable.get_or_insert(error)),
+        }
+    }
+    translation(readable, endpoint)?.despite(unreadable)
+}
+
 /// What a call means as a whole.
 pub fn translation(
     items: Vec<Item>,

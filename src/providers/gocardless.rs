@@ -5,7 +5,7 @@
 //!
 //! Events are thin: the action tells the status, since the fetched resource may be ahead of it, and the
 //! fetch tells the amounts. A bad signature is answered 498, everything else 204. An event that cannot be
-//! read makes the receipt an error that is retried as a whole; the other events must not be lost with it.
+//! read is a fetch that fails, so that the receipt shows it and the others of its batch do not wait for it.
 //! Spec: <https://developer.gocardless.com/api-reference/#appendix-webhooks>
 
 mod facts;
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::receipt::signature::hmac_sha256;
 use crate::receipt::{Receipt, Redaction, Request, VerifyError};
@@ -71,6 +72,8 @@ const SANDBOX: &str = "https://api-sandbox.gocardless.com";
 const API_VERSION: &str = "2015-07-06";
 const HEADER: &str = "webhook-signature";
 const SIGNATURE_DIGITS: usize = 64;
+/// The collection of the events that cannot be read: they are asked for nowhere.
+const UNREADABLE: &str = "unreadable";
 
 fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     let url = endpoint.setting(API_URL, DEFAULT_API_URL);
@@ -98,7 +101,7 @@ fn verify(
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
-    events: Vec<Item<'a>>,
+    events: Vec<&'a RawValue>,
 }
 
 /// One event, as it is sent.
@@ -154,27 +157,50 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     let live = receipt.header("origin") != Some(SANDBOX) && base.trim_end_matches('/') != SANDBOX;
     let mut unknown = None;
     let mut known: Vec<(Meaning, Told)> = Vec::new();
+    let mut unreadable: Vec<TranslateError> = Vec::new();
     for item in body.events {
+        let item: Item<'_> = match serde_json::from_str(item.get()) {
+            Ok(item) => item,
+            Err(error) => {
+                unreadable.push(payload::unreadable("a GoCardless event", &error));
+                continue;
+            }
+        };
         let event_type = format!("{}.{}", &*item.resource_type, &*item.action);
         match EVENTS.iter().find(|(name, _)| *name == event_type) {
             None => {
                 unknown.get_or_insert(event_type);
             }
             Some((_, Meaning::Silent)) => {}
-            Some((_, meaning)) => known.push((*meaning, item.told(*meaning, event_type, live)?)),
+            Some((_, meaning)) => match item.told(*meaning, event_type, live) {
+                Ok(told) => known.push((*meaning, told)),
+                Err(error) => unreadable.push(error),
+            },
         }
+    }
+    if let (true, Some(error)) = (known.is_empty(), unreadable.first()) {
+        return Err(error.clone());
     }
     if let (true, Some(event_type)) = (known.is_empty(), unknown) {
         return payload::unknown_type(&event_type);
     }
-    if known.iter().all(|(meaning, _)| meaning.collection().is_none()) {
+    let tells_all = |(meaning, _): &(Meaning, Told)| meaning.collection().is_none();
+    if unreadable.is_empty() && known.iter().all(tells_all) {
         let drafts = known
             .iter()
             .map(|(meaning, told)| resources::stated(*meaning, told, &endpoint.name))
             .collect::<Result<Vec<_>, _>>()?;
         return Ok(Translation::Events(drafts));
     }
-    let fetches = known.iter().map(|(meaning, told)| {
+    fetches(&known, &unreadable).map(Translation::Fetches)
+}
+
+/// A fetch for each event of a batch.
+fn fetches(
+    known: &[(Meaning, Told)],
+    unreadable: &[TranslateError],
+) -> Result<Vec<Fetch>, TranslateError> {
+    let known = known.iter().map(|(meaning, told)| {
         // What tells all by itself goes along, and is not asked for.
         let (collection, id) = match meaning.collection() {
             Some(collection) => (collection, &told.resource),
@@ -184,7 +210,10 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
             .map_err(|error| payload::unreadable("a GoCardless event", &error))?;
         Ok(Fetch { object: format!("{collection}/{id}"), told })
     });
-    fetches.collect::<Result<Vec<_>, TranslateError>>().map(Translation::Fetches)
+    let unreadable = unreadable.iter().enumerate().map(|(at, error)| {
+        Ok(Fetch { object: format!("{UNREADABLE}/{at}"), told: error.0.clone() })
+    });
+    known.chain(unreadable).collect()
 }
 
 impl Item<'_> {
@@ -229,8 +258,12 @@ fn is_id(id: &str) -> bool {
 }
 
 fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
-    let told: Told = serde_json::from_str(&fetching.fetch.told)
-        .map_err(|error| payload::unreadable("what was told", &error))?;
+    let Fetch { object, told } = fetching.fetch;
+    if object.split('/').next() == Some(UNREADABLE) {
+        return Err(TranslateError(told.clone()));
+    }
+    let told: Told =
+        serde_json::from_str(told).map_err(|error| payload::unreadable("what was told", &error))?;
     let row = EVENTS.iter().find(|(name, _)| *name == told.event_type);
     let (_, meaning) = row.ok_or_else(|| payload::unknown("event type", &told.event_type))?;
     let endpoint = &fetching.endpoint.name;

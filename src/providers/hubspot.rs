@@ -227,7 +227,8 @@ struct Change<'a> {
     subscription_id: Text<'a>,
     #[serde(borrow)]
     portal_id: Text<'a>,
-    occurred_at: Option<i64>,
+    #[serde(borrow)]
+    occurred_at: Text<'a>,
     #[serde(borrow)]
     subscription_type: Text<'a>,
     #[serde(borrow)]
@@ -250,7 +251,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     let mut unknown = None;
     for change in &changes {
         match meaning(change, &types) {
-            Some(meaning) => items.push(change.item(meaning, endpoint)?),
+            Some(meaning) => items.push(change.item(meaning, receipt.received_at(), endpoint)),
             None => unknown = unknown.or(Some(&*change.subscription_type)),
         }
     }
@@ -258,7 +259,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         Some(event_type) if items.is_empty() || event_type.is_empty() => {
             payload::unknown_type(event_type)
         }
-        Some(_) | None => crm::translation(items, &endpoint.name),
+        Some(_) | None => crm::batch(items.into_iter(), &endpoint.name),
     }
 }
 
@@ -278,7 +279,12 @@ fn meaning(change: &Change<'_>, types: &[String]) -> Option<Meaning> {
 }
 
 impl Change<'_> {
-    fn item(&self, meaning: Meaning, endpoint: &Endpoint) -> Result<Item, TranslateError> {
+    fn item(
+        &self,
+        meaning: Meaning,
+        received_at: Timestamp,
+        endpoint: &Endpoint,
+    ) -> Result<Item, TranslateError> {
         let is_status = *self.property_name == *status_property(endpoint);
         let is_own = !self.source_id.is_empty()
             && *self.source_id == *endpoint.setting(OWN_SOURCE_ID, "").trim();
@@ -286,30 +292,32 @@ impl Change<'_> {
             return Ok(Item::Silent);
         }
         match meaning {
-            Meaning::Created => self.thin(),
+            Meaning::Created => self.thin(received_at),
             Meaning::Property if may_read(endpoint) => {
                 match records::properties(endpoint).contains(&&*self.property_name) {
-                    true => self.thin(),
+                    true => self.thin(received_at),
                     false => Ok(Item::Silent),
                 }
             }
-            Meaning::Property if is_status => self.report(),
+            Meaning::Property if is_status => self.report(received_at),
             Meaning::Property | Meaning::Nothing => Ok(Item::Silent),
         }
     }
 
-    fn report(&self) -> Result<Item, TranslateError> {
+    fn report(&self, received_at: Timestamp) -> Result<Item, TranslateError> {
         let Some(status) = crm::status(&self.property_value) else {
             return Ok(Item::UnknownStatus);
         };
-        let Thin { event_id, event_type, occurred_at, record_type, record_id } = self.place()?;
-        // HubSpot does not promise that the event id is unique.
+        let Thin { event_id, event_type, occurred_at, record_type, record_id } =
+            self.place(received_at)?;
+        // HubSpot does not promise that the event id is unique. The time is the one told: that of arrival
+        // is another in a redelivery.
         let parts: [&str; 5] = [
             &self.portal_id,
             &self.subscription_id,
             &self.object_id,
             &self.event_id,
-            &occurred_at.as_millisecond().to_string(),
+            &self.occurred_at,
         ];
         let key = parts.join(":");
         Ok(Item::Reported(Box::new(crm::Report {
@@ -327,18 +335,22 @@ impl Change<'_> {
         })))
     }
 
-    fn thin(&self) -> Result<Item, TranslateError> {
-        self.place().map(Item::Thin)
+    fn thin(&self, received_at: Timestamp) -> Result<Item, TranslateError> {
+        self.place(received_at).map(Item::Thin)
     }
 
-    fn place(&self) -> Result<Thin, TranslateError> {
-        let missing = |what| TranslateError(format!("the event has no {what}"));
+    fn place(&self, received_at: Timestamp) -> Result<Thin, TranslateError> {
         if self.object_id.is_empty() {
-            return Err(missing("objectId"));
+            return Err(TranslateError("the event has no objectId".to_owned()));
         }
-        let at = self.occurred_at.ok_or_else(|| missing("occurredAt"))?;
-        let occurred_at = Timestamp::from_millisecond(at)
-            .map_err(|_| payload::not_a("a time", &at.to_string()))?;
+        let occurred_at = match &*self.occurred_at {
+            "" => received_at,
+            text => {
+                let ms = text.parse::<i64>().ok();
+                let at = ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+                at.ok_or_else(|| payload::not_a("a time", text))?
+            }
+        };
         let object = self.subscription_type.split('.').next().unwrap_or_default();
         let stated = if object == ANY_OBJECT { &*self.object_type_id } else { object };
         Ok(Thin {
@@ -522,6 +534,25 @@ mod tests {
         ];
         let Translation::Events(drafts) = translated(&told) else { panic!("told") };
         assert_ne!(drafts[0].key, drafts[1].key);
+    }
+
+    #[test]
+    fn a_time_is_a_number_or_its_text_and_may_be_missing() {
+        let told = change(3, 11, "deal.propertyChange", "Paid");
+        let draft = |at: &str| {
+            let body = format!("[{}]", told.replace("\"occurredAt\":1795599990000,", at));
+            match testing::translate_stored(&PROVIDER, &endpoint(), body.as_bytes()) {
+                Ok(Translation::Events(mut drafts)) if drafts.len() == 1 => Some(drafts.remove(0)),
+                Ok(_) | Err(_) => None,
+            }
+        };
+        let number = draft("\"occurredAt\":1795599990000,").expect("readable");
+        assert_eq!(number.key, "6:4:11:3:1795599990000");
+        assert_eq!(draft("\"occurredAt\":\"1795599990000\","), Some(number));
+        for nothing in ["", "\"occurredAt\":null,"] {
+            assert_eq!(draft(nothing).expect("readable").key, "6:4:11:3:");
+        }
+        assert_eq!(draft("\"occurredAt\":\"yesterday\","), None);
     }
 
     #[test]

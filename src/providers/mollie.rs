@@ -108,7 +108,10 @@ fn verify(
     if given.is_empty() {
         return Err(VerifyError::MissingHeader(HEADER));
     }
-    let signatures: Vec<Vec<u8>> = given.iter().filter_map(|value| signature(value)).collect();
+    // A proxy may have joined several headers into one.
+    let texts = given.iter().filter_map(|value| value.to_str().ok());
+    let signatures: Vec<Vec<u8>> =
+        texts.flat_map(|text| text.split(',')).filter_map(signature).collect();
     if signatures.is_empty() {
         return Err(VerifyError::Malformed(HEADER));
     }
@@ -116,8 +119,8 @@ fn verify(
         .map(Verdict::Verified)
 }
 
-fn signature(value: &http::HeaderValue) -> Option<Vec<u8>> {
-    let text = value.to_str().ok()?;
+fn signature(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim();
     let digits = text.strip_prefix(PREFIX).unwrap_or(text);
     // Mollie compares texts, so that upper-case digits are no signature.
     if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -162,18 +165,25 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     let Some((_, meaning)) = row else {
         return payload::unknown_type(&body.event_type);
     };
-    let event = body.event()?;
     if let Meaning::Silent = meaning {
         return Ok(Translation::Events(Vec::new()));
     }
-    let origin = Origin { endpoint: &endpoint.name, event: Some(&event) };
+    let event = body.event()?;
+    let received_at = receipt.received_at();
+    let origin = Origin { endpoint: &endpoint.name, event: Some(&event), received_at };
     if let Some(entity) = body.entity() {
         let draft = events::draft(&origin, *meaning, &event, entity.get().as_bytes())?;
         return Ok(Translation::Events(vec![draft]));
     }
+    let id = &event.entity_id;
     let object = match meaning {
-        Meaning::LinkPaid | Meaning::Invoice(_) => object_of(&event.entity_id),
-        Meaning::Dispute { .. } | Meaning::Bank(..) | Meaning::Silent => None,
+        Meaning::LinkPaid if is_id(id) => Some(format!("payment-links/{id}")),
+        Meaning::Invoice(_) if is_id(id) => Some(format!("sales-invoices/{id}")),
+        Meaning::LinkPaid
+        | Meaning::Invoice(_)
+        | Meaning::Dispute { .. }
+        | Meaning::Bank(..)
+        | Meaning::Silent => None,
     };
     // Other objects have no documented place of their own; the event's copy of them has.
     let object = object.or_else(|| is_id(&event.id).then(|| format!("events/{}", event.id)));
@@ -216,7 +226,11 @@ fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
             Some(event)
         }
     };
-    let origin = Origin { endpoint: &fetching.endpoint.name, event: event.as_ref() };
+    let origin = Origin {
+        endpoint: &fetching.endpoint.name,
+        event: event.as_ref(),
+        received_at: fetching.received_at,
+    };
     let draft = match (&event, collection) {
         (Some(event), _) => events::fetched(&origin, event, collection, body)?,
         (None, "orders") => orders::order(&origin, body)?,
@@ -272,6 +286,8 @@ struct Origin<'a> {
     endpoint: &'a EndpointName,
     /// The event that Mollie sent; `None` for a classic webhook, which has only the state.
     event: Option<&'a Told>,
+    /// When the webhook came: the time of a state that tells none.
+    received_at: Timestamp,
 }
 
 /// What an object says, as found.

@@ -182,20 +182,23 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     if meta.action.is_empty() || meta.entity.is_empty() {
         return Err(missing("action or entity"));
     }
-    let event_type = format!("{}.{}", &*meta.action, &*meta.entity);
     let is_other = *meta.entity != *endpoint.setting(ENTITY, DEAL).trim();
     let is_own = *meta.change_source == *"api"
         && !meta.user_id.is_empty()
         && *meta.user_id == *endpoint.setting(OWN_USER_ID, "").trim();
     let item = match &*meta.action {
         "create" | "change" | "delete" if is_other || is_own => Item::Silent,
-        "create" => item(&body, meta, &event_type, endpoint)?,
-        "change" if touches_payment(&body, endpoint) => item(&body, meta, &event_type, endpoint)?,
+        "create" => item(&body, meta, receipt, endpoint)?,
+        "change" if touches_payment(&body, endpoint) => item(&body, meta, receipt, endpoint)?,
         // That a deal is gone says nothing about the money.
         "change" | "delete" => Item::Silent,
-        _ => return payload::unknown_type(&event_type),
+        _ => return payload::unknown_type(&event_type(meta)),
     };
     crm::translation(vec![item], &endpoint.name)
+}
+
+fn event_type(meta: &Meta<'_>) -> String {
+    format!("{}.{}", &*meta.action, &*meta.entity)
 }
 
 /// Whether a mapped field is among those that changed.
@@ -212,7 +215,7 @@ fn touches_payment(body: &Body<'_>, endpoint: &Endpoint) -> bool {
 fn item(
     body: &Body<'_>,
     meta: &Meta<'_>,
-    event_type: &str,
+    receipt: &Receipt,
     endpoint: &Endpoint,
 ) -> Result<Item, TranslateError> {
     let record = body.data.as_ref().ok_or_else(|| missing("data"))?;
@@ -228,8 +231,10 @@ fn item(
     if record_id.is_empty() {
         return Err(missing("entity_id"));
     }
-    let occurred_at = meta.timestamp.parse::<Timestamp>();
-    let occurred_at = occurred_at.map_err(|_| payload::not_a("a time", &meta.timestamp))?;
+    let occurred_at = match &*meta.timestamp {
+        "" => receipt.received_at(),
+        text => text.parse::<Timestamp>().map_err(|_| payload::not_a("a time", text))?,
+    };
     let payment_id = record.field(endpoint.setting(PAYMENT_ID_FIELD_KEY, "payment_id").trim())?;
     let mut references =
         References { customer: record.person_id.to_string(), ..References::default() };
@@ -237,11 +242,12 @@ fn item(
         references.metadata.insert("record_name".to_owned(), record.title.to_string());
     }
     let amount = record.amount(endpoint)?;
-    let key = key(meta, event_type, &record_id);
+    let event_type = event_type(meta);
+    let key = key(meta, &event_type, &record_id);
     Ok(Item::Reported(Box::new(crm::Report {
         event_id: payload::first(&[&meta.id, &key]),
         key,
-        event_type: event_type.to_owned(),
+        event_type,
         occurred_at,
         record_type: meta.entity.to_string(),
         record_id,
@@ -443,6 +449,8 @@ mod tests {
         let person = ["\"entity\":\"deal\"", "\"entity\":\"person\""];
         assert_eq!(meaning(&endpoint(), person), nothing);
         assert_eq!(meaning(&with(&[(OWN_USER_ID, "9001")]), ["\"app\"", "\"api\""]), nothing);
+        let untimed = ["\"timestamp\":", "\"no_timestamp\":"];
+        assert!(testing::draft_of(&PROVIDER, &endpoint(), "change.deal", untimed).is_ok());
         let action = ["\"action\":\"change\"", "\"action\":\"updated\""];
         let unknown = Translation::Unknown("updated.deal".to_owned());
         assert_eq!(meaning(&endpoint(), action), unknown);

@@ -25,8 +25,8 @@ use crate::receipt::{Receipt, Redaction, Request, VerifyError};
 use super::accounting::{self, Tokens};
 use super::payload::{self, Text};
 use super::{
-    Call, Endpoint, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step, TranslateError,
-    Translation, Verdict, no_example, no_poll,
+    Call, Endpoint, Fetch, Fetching, Keys, Mistake, Provider, REPLIES, SecretKey, Step,
+    TranslateError, Translation, Verdict, no_example, no_poll,
 };
 use notice::Notice;
 use object::Context;
@@ -76,6 +76,8 @@ const TOKENS: &str = "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer"
 const MINOR_VERSION: &str = "minorversion=75";
 const HEADER: &str = "intuit-signature";
 const SIGNATURE_BYTES: usize = 32;
+/// The object of the items that cannot be read: they are asked for nowhere.
+const UNREADABLE: &str = "unreadable";
 
 /// The kinds of object that events are about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -228,8 +230,15 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
     let connected = connected(endpoint);
     let mut unknown = None;
     let mut is_any_known = false;
-    let mut fetches = Vec::new();
+    let (mut fetches, mut unreadable) = (Vec::new(), Vec::new());
     for notice in notice::read(receipt.body())? {
+        let notice = match notice {
+            Ok(notice) => notice,
+            Err(error) => {
+                unreadable.push(error);
+                continue;
+            }
+        };
         if !connected.is_empty() && !connected.contains(&notice.realm) {
             is_any_known = true;
             continue;
@@ -239,10 +248,22 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
             continue;
         };
         is_any_known = true;
-        if let Some(collection) = entity.path() {
-            fetches.push(notice.fetch(collection)?);
+        match entity.path().map(|collection| notice.fetch(collection)) {
+            Some(Ok(fetch)) => fetches.push(fetch),
+            Some(Err(error)) => unreadable.push(error),
+            None => {}
         }
     }
+    if let (true, Some(error)) = (fetches.is_empty(), unreadable.first()) {
+        return Err(error.clone());
+    }
+    // A fetch that fails shows what could not be read, while the others go on.
+    fetches.extend(
+        unreadable
+            .into_iter()
+            .enumerate()
+            .map(|(at, error)| Fetch { object: format!("{UNREADABLE}/{at}"), told: error.0 }),
+    );
     match unknown {
         Some(event_type) if !is_any_known => payload::unknown_type(&event_type),
         Some(_) | None if fetches.is_empty() => Ok(Translation::Events(Vec::new())),
@@ -272,7 +293,14 @@ impl Entity {
 }
 
 fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
-    let notice = Notice::of(fetching.fetch)?;
+    if fetching.fetch.object.split('/').next() == Some(UNREADABLE) {
+        return Err(TranslateError(fetching.fetch.told.clone()));
+    }
+    let mut notice = Notice::of(fetching.fetch)?;
+    if notice.at.is_empty() {
+        // CloudEvents may leave out the time.
+        notice.at = fetching.received_at.to_string();
+    }
     let Some((_, entity, operation)) = row(&notice.event_type) else {
         return Err(payload::unknown("event type", &notice.event_type));
     };

@@ -132,7 +132,7 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         false => flow::records(receipt.body())?,
     };
     let items = records.into_iter().map(|record| item(record, receipt, endpoint));
-    crm::translation(items.collect::<Result<_, _>>()?, &endpoint.name)
+    crm::batch(items, &endpoint.name)
 }
 
 /// One record of a call.

@@ -64,6 +64,7 @@ pub fn drafts(
 ) -> Result<Option<Vec<Draft>>, TranslateError> {
     match (provider.translate)(receipt, endpoint)? {
         Translation::Events(drafts) => Ok(Some(drafts)),
+        Translation::Partly(_, error) => Err(error),
         Translation::Unknown(_) => Ok(None),
         Translation::Fetches(fetches) => {
             let fetched = fetches

@@ -214,12 +214,13 @@ struct SignatureHeader<'a> {
 }
 
 impl<'a> SignatureHeader<'a> {
-    /// Takes items in any order; one without `=` or of an unknown scheme is skipped.
+    /// Takes items in any order; one without `=` or of an unknown scheme is skipped. Blanks are part of an
+    /// item, as they are to Stripe's own libraries.
     fn parse(text: &'a str) -> Result<SignatureHeader<'a>, VerifyError> {
         let malformed = || VerifyError::Malformed(HEADER);
         let mut time = None;
         let mut signatures = Vec::new();
-        for (scheme, value) in text.split(',').filter_map(|item| item.trim().split_once('=')) {
+        for (scheme, value) in text.split(',').filter_map(|item| item.split_once('=')) {
             match scheme {
                 "t" if time.replace(value).is_some() => return Err(malformed()),
                 "v1" if signatures.len() == MAX_SIGNATURES => return Err(malformed()),
@@ -509,7 +510,9 @@ mod tests {
     fn the_signature_header_is_read_leniently_but_not_loosely() {
         let signature = "ab".repeat(32);
         let count = |text: String| SignatureHeader::parse(&text).map(|it| it.signatures.len()).ok();
-        assert_eq!(count(format!("v0=x, v1={signature},t=12,v1={signature},y")), Some(2));
+        assert_eq!(count(format!("v0=x,v1={signature},t=12,v1={signature},y")), Some(2));
+        assert_eq!(count(format!("t=12, v1={signature}")), None);
+        assert_eq!(count(format!("v1={signature}, t=12")), None);
         assert_eq!(count(format!("t=12,v1={signature},v1=short")), Some(1));
         assert_eq!(count(format!("t=12,v1={}", signature.to_uppercase())), None);
         assert_eq!(count(format!("t=12,t=12,v1={signature}")), None);

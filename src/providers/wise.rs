@@ -290,7 +290,7 @@ fn call(endpoint: &Endpoint, object: &str) -> Call {
 fn found(answer: &Answer) -> Result<Option<&[u8]>, TranslateError> {
     match answer.status {
         200..=299 => Ok(Some(&answer.body)),
-        404 => Ok(None),
+        404 | 410 => Ok(None),
         status => Err(TranslateError(format!("Wise answered {status}"))),
     }
 }

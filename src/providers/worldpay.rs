@@ -144,9 +144,14 @@ fn is_xml(content_type: &str) -> bool {
 }
 
 fn verify_event(request: &Request, endpoint: &Endpoint) -> Result<Proof, VerifyError> {
-    let header = request.header(HEADER)?;
+    let lines = request.headers.get_all(HEADER);
+    if lines.iter().next().is_none() {
+        return Err(VerifyError::MissingHeader(HEADER));
+    }
+    // A list may also be spread over several lines.
+    let texts = lines.iter().filter_map(|line| line.to_str().ok());
     let mut result = Err(VerifyError::Malformed(HEADER));
-    for (key_id, signature) in header.split(',').filter_map(signature) {
+    for (key_id, signature) in texts.flat_map(|text| text.split(',')).filter_map(signature) {
         result = hmac(
             Digest::Sha256,
             endpoint.candidates(SIGNATURE_KEYS),

@@ -20,6 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::receipt::signature::hmac_sha256;
 use crate::receipt::{Receipt, Redaction, Request, VerifyError};
@@ -71,6 +72,8 @@ const API: &str = "https://api.xero.com";
 const TOKENS: &str = "https://identity.xero.com/connect/token";
 const HEADER: &str = "x-xero-signature";
 const SIGNATURE_BYTES: usize = 32;
+/// The object of the events that cannot be read: they are asked for nowhere.
+const UNREADABLE: &str = "unreadable";
 
 /// The kinds of object that events are about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,7 +162,7 @@ fn verify(
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
-    events: Vec<Event<'a>>,
+    events: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -224,29 +227,30 @@ fn translate(receipt: &Receipt, _: &Endpoint) -> Result<Translation, TranslateEr
         .map_err(|error| payload::unreadable("a Xero webhook", &error))?;
     let mut unknown = None;
     let mut is_any_known = false;
-    let mut fetches = Vec::new();
-    for event in &body.events {
-        if event.event_category.is_empty() {
-            return Err(TranslateError("the event has no category".to_owned()));
+    let (mut fetches, mut unreadable) = (Vec::new(), Vec::new());
+    for event in body.events {
+        match asked(event) {
+            Ok(Asked::Unknown(event_type)) => {
+                unknown.get_or_insert(event_type);
+            }
+            Ok(Asked::Nothing) => is_any_known = true,
+            Ok(Asked::Fetch(fetch)) => {
+                is_any_known = true;
+                fetches.push(fetch);
+            }
+            Err(error) => unreadable.push(error),
         }
-        let event_type = [&*event.event_category, &*event.event_type].join(".");
-        let event_type = event_type.to_ascii_uppercase();
-        let Some(category) = category(&event_type) else {
-            unknown.get_or_insert(event_type);
-            continue;
-        };
-        is_any_known = true;
-        let Some(collection) = category.path().filter(|_| !event.is_silent(category)) else {
-            continue;
-        };
-        let tenant = accounting::path_id("an organisation", &event.tenant_id)?.to_owned();
-        let id = accounting::path_id("an object", &event.resource_id)?.to_owned();
-        let object = format!("{tenant}/{collection}/{id}");
-        let notice = Notice { tenant, id, event_type, at: event.event_date_utc.to_string() };
-        let told = serde_json::to_string(&notice)
-            .map_err(|error| payload::unreadable("a notice of ours", &error))?;
-        fetches.push(Fetch { object, told });
     }
+    if let (true, Some(error)) = (fetches.is_empty(), unreadable.first()) {
+        return Err(error.clone());
+    }
+    // A fetch that fails shows what could not be read, while the others go on.
+    fetches.extend(
+        unreadable
+            .into_iter()
+            .enumerate()
+            .map(|(at, error)| Fetch { object: format!("{UNREADABLE}/{at}"), told: error.0 }),
+    );
     match unknown {
         Some(event_type) if !is_any_known => payload::unknown_type(&event_type),
         Some(_) | None if fetches.is_empty() => Ok(Translation::Events(Vec::new())),
@@ -254,11 +258,43 @@ fn translate(receipt: &Receipt, _: &Endpoint) -> Result<Translation, TranslateEr
     }
 }
 
+/// What one event of a body asks for.
+enum Asked {
+    /// Its type is in no table.
+    Unknown(String),
+    Nothing,
+    Fetch(Fetch),
+}
+
+fn asked(event: &RawValue) -> Result<Asked, TranslateError> {
+    let event: Event<'_> = serde_json::from_str(event.get())
+        .map_err(|error| payload::unreadable("a Xero event", &error))?;
+    if event.event_category.is_empty() {
+        return Err(TranslateError("the event has no category".to_owned()));
+    }
+    let event_type = [&*event.event_category, &*event.event_type].join(".");
+    let event_type = event_type.to_ascii_uppercase();
+    let Some(category) = category(&event_type) else { return Ok(Asked::Unknown(event_type)) };
+    let Some(collection) = category.path().filter(|_| !event.is_silent(category)) else {
+        return Ok(Asked::Nothing);
+    };
+    let tenant = accounting::path_id("an organisation", &event.tenant_id)?.to_owned();
+    let id = accounting::path_id("an object", &event.resource_id)?.to_owned();
+    let object = format!("{tenant}/{collection}/{id}");
+    let notice = Notice { tenant, id, event_type, at: event.event_date_utc.to_string() };
+    let told = serde_json::to_string(&notice)
+        .map_err(|error| payload::unreadable("a notice of ours", &error))?;
+    Ok(Asked::Fetch(Fetch { object, told }))
+}
+
 fn category(event_type: &str) -> Option<Category> {
     EVENTS.iter().find(|(name, _)| *name == event_type).map(|(_, category)| *category)
 }
 
 fn fetch(fetching: &Fetching<'_>) -> Result<Step, TranslateError> {
+    if fetching.fetch.object.split('/').next() == Some(UNREADABLE) {
+        return Err(TranslateError(fetching.fetch.told.clone()));
+    }
     let notice: Notice = serde_json::from_str(&fetching.fetch.told)
         .map_err(|error| payload::unreadable("what a webhook told", &error))?;
     if notice.id.is_empty() {

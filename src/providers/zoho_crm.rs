@@ -1,14 +1,15 @@
 //! Zoho CRM: notifications of a channel and webhooks of workflows, neither of them signed. The body of a
 //! notification carries the `token` that the channel was registered with and the `channel_id`, which both
-//! must be the endpoint's; a token that is no text or stands twice is refused. A workflow's webhook is
-//! authentic where its header `x-tollgate-token` is the endpoint's `workflow_token`. In comes a call that
-//! names records, with the changed values where the channel asks for them, out go payment statuses, and
-//! fetches of the records that are only named. An endpoint that may read records also reads those whose
-//! payment id is not told, so that all events of a payment meet. Notifications end without a word when
-//! their channel does, and are not sent again.
+//! must be the endpoint's; a token that is no text is refused, and so is any member that stands twice. A
+//! workflow's webhook is authentic where its header `x-tollgate-token` is the endpoint's `workflow_token`.
+//! In comes a call that names records, with the changed values where the channel asks for them, out go
+//! payment statuses, and fetches of the records that are only named. An endpoint that may read records also
+//! reads those whose payment id is not told, so that all events of a payment meet. Notifications end without
+//! a word when their channel does, and are not sent again.
 //! Spec: <https://www.zoho.com/crm/developer/docs/api/v8/notifications/overview.html>,
 //! <https://www.zoho.com/crm/developer/docs/api/v8/notifications/enable.html>
 
+mod members;
 mod records;
 mod sample;
 mod workflow;
@@ -127,7 +128,7 @@ fn check(endpoint: &Endpoint) -> Result<(), Mistake> {
     }
 }
 
-/// What proves a call. A member that stands twice is an error of the reader.
+/// What proves a call.
 #[derive(Deserialize)]
 struct Credentials<'a> {
     #[serde(borrow)]
@@ -154,6 +155,8 @@ fn verify(
     }
     let given: Credentials<'_> =
         serde_json::from_slice(&request.body).map_err(|_| VerifyError::Malformed("body"))?;
+    serde_json::from_slice::<members::Once>(&request.body)
+        .map_err(|_| VerifyError::Malformed("body"))?;
     let _channel = shared_token(endpoint.candidates(CHANNEL_ID), &given.channel_id)?;
     shared_token(endpoint.candidates(TOKEN), &given.token).map(Verdict::Verified)
 }
@@ -161,7 +164,9 @@ fn verify(
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Body<'a> {
-    server_time: Option<i64>,
+    /// In milliseconds.
+    #[serde(borrow)]
+    server_time: Text<'a>,
     #[serde(borrow)]
     module: Text<'a>,
     #[serde(borrow)]
@@ -211,9 +216,8 @@ fn translate(receipt: &Receipt, endpoint: &Endpoint) -> Result<Translation, Tran
         return Ok(Translation::Events(Vec::new()));
     }
     let told = Told::of(&body);
-    let items: Result<Vec<Item>, _> =
-        told.ids.iter().map(|id| told.item(id, &body, endpoint)).collect();
-    crm::translation(items?, &endpoint.name)
+    let items = told.ids.iter().map(|id| told.item(id, &body, endpoint));
+    crm::batch(items, &endpoint.name)
 }
 
 impl<'a> Told<'a> {
@@ -270,10 +274,12 @@ fn place(body: &Body<'_>, id: &str) -> Result<Thin, TranslateError> {
     if id.is_empty() {
         return Err(TranslateError("a record has no id".to_owned()));
     }
-    let no_time = || TranslateError("the notification has no server_time".to_owned());
-    let at = body.server_time.ok_or_else(no_time)?;
-    let occurred_at =
-        Timestamp::from_millisecond(at).map_err(|_| payload::not_a("a time", &at.to_string()))?;
+    let at = &*body.server_time;
+    if at.is_empty() {
+        return Err(TranslateError("the notification has no server_time".to_owned()));
+    }
+    let time = at.parse::<i64>().ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    let occurred_at = time.ok_or_else(|| payload::not_a("a time", at))?;
     Ok(Thin {
         event_id: format!("{}:{at}:{id}", &*body.channel_id),
         event_type: body.operation.to_string(),
@@ -437,6 +443,8 @@ mod tests {
             ("\"sample-token-1\"", "null"),
             ("\"token\":", "\"no_token\":"),
             ("\"token\":", "\"token\":\"sample-token-1\",\"\\u0074oken\":"),
+            ("\"ids\":", "\"ids\":[\"99\"],\"ids\":"),
+            ("\"Payment_Status\":", "\"Payment_Status\":\"Failed\",\"Payment_Status\":"),
             ("1000000000001", "1000000000002"),
             ("\"1000000000001\"", "null"),
         ] {
@@ -475,6 +483,9 @@ mod tests {
         // Who can read finds the payment that the second record is about.
         let objects = fetched(meaning(&reading(), &told));
         assert_eq!(objects, ["reports/1000000000001:1795599990500:11:update", "Deals/12"]);
+
+        let text = told.replace("1795599990500", "\"1795599990500\"");
+        assert_eq!(meaning(&endpoint(), &text), meaning(&endpoint(), &told), "a text is as good");
 
         let named = notification(r#"[5725767000003000010,"5725767000003000020"]"#, "[]", "[]");
         let objects = fetched(meaning(&endpoint(), &named));
@@ -546,6 +557,13 @@ mod tests {
             "Payment_Amount":10.5,"Payment_Currency":"JPY"}}]"#;
         let body = notification(r#"["11"]"#, "[]", values);
         assert!(testing::translate_stored(&PROVIDER, &endpoint(), body.as_bytes()).is_err());
+        // Another record of the same call is told all the same.
+        let failed = r#"},{"record_id":"12","values":{"Payment_Status":"Failed"}}]"#;
+        let both = notification(r#"["11","12"]"#, "[]", &values.replace("}]", failed));
+        match meaning(&endpoint(), &both) {
+            Translation::Partly(drafts, _) => assert_eq!(drafts[0].subject.id, "12"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -48,12 +48,17 @@ pub(super) fn call(endpoint: &Endpoint, transaction: &str) -> Call {
 
 /// What the API says of a transaction, or why it says nothing.
 pub(super) fn read(answer: &Answer) -> Result<Result<Details<'_>, String>, TranslateError> {
+    // Only a success is sure to be JSON.
+    if !answer.is_success() {
+        let status = answer.status;
+        return Ok(Err(format!("the details of the transaction were refused with {status}")));
+    }
     let body = answer.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&answer.body);
     let body: Body<'_> = serde_json::from_slice(body)
         .map_err(|error| payload::unreadable("the details of a transaction", &error))?;
     let messages = body.messages.unwrap_or_default();
     match body.transaction {
-        Some(transaction) if answer.is_success() && &*messages.result_code != "Error" => {
+        Some(transaction) if &*messages.result_code != "Error" => {
             Ok(Ok(Details { transaction, reference: body.reference }))
         }
         _ => {

@@ -249,14 +249,18 @@ impl<'a> Event<'a> {
         status: PaymentStatus,
         details: Option<&Details<'_>>,
     ) -> Result<Draft, TranslateError> {
-        let total = self.amount(&self.object.auth_amount, details)?;
+        // A void moves no money, and may come without an amount.
+        let is_stated = !self.object.auth_amount.is_empty() || details.is_some();
+        let total = (is_stated || status != PaymentStatus::Canceled)
+            .then(|| self.amount(&self.object.auth_amount, details))
+            .transpose()?;
         let mut fact = PaymentFact {
             status: Some(status),
-            amount: Some(total),
+            amount: total,
             collection: Some(Collection {
                 status,
-                total: Some(total),
-                paid: (status == PaymentStatus::Paid).then_some(total),
+                total,
+                paid: total.filter(|_| status == PaymentStatus::Paid),
             }),
             ..PaymentFact::default()
         };

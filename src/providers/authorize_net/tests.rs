@@ -136,6 +136,15 @@ fn a_response_that_is_no_approval_takes_no_money() {
 }
 
 #[test]
+fn a_void_may_come_without_an_amount() {
+    let event_type = "net.authorize.payment.void.created";
+    let change = ["\"authAmount\":", "\"was\":"];
+    let draft = testing::draft_of(&PROVIDER, &endpoint(), event_type, change).expect("readable");
+    let fact = testing::payment_fact(&draft);
+    assert_eq!((fact.status, fact.amount), (Some(PaymentStatus::Canceled), None));
+}
+
+#[test]
 fn amounts_are_of_the_accounts_currency_and_never_rounded() {
     let amount = |digits: &str, currency: &str| {
         let mut endpoint = endpoint();
@@ -234,6 +243,19 @@ fn a_payment_does_not_wait_for_details_that_are_refused() {
         Ok(Step::Done { drafts, .. }) => {
             assert_eq!(testing::payment_fact(&drafts[0]).status, Some(PaymentStatus::Paid));
         }
+        _ => panic!("not done"),
+    }
+}
+
+#[test]
+fn a_refusal_need_not_be_json() {
+    let refused = Answer { status: 404, ..answer("<html>not found</html>") };
+    assert!(matches!(
+        step(&endpoint(), "refund.created", std::slice::from_ref(&refused)),
+        Ok(Step::Later(_))
+    ));
+    match step(&with_api(), "authcapture.created", &[refused]) {
+        Ok(Step::Done { drafts, .. }) => assert_eq!(drafts.len(), 1),
         _ => panic!("not done"),
     }
 }

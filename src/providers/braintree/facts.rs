@@ -48,7 +48,7 @@ impl<'a> Event<'a> {
         let draft = match meaning {
             Meaning::Transaction(status) => return self.transaction(status),
             Meaning::RefundFailed => {
-                self.refund(self.required_transaction()?, EntryState::Failed)?
+                return self.refund_of_payment(self.required_transaction()?, EntryState::Failed);
             }
             Meaning::SubscriptionCharge(status) => self.subscription_charge(status)?,
             Meaning::LocalPayment => self.local_payment()?,
@@ -67,10 +67,6 @@ impl<'a> Event<'a> {
         if transaction.text("type") != "credit" {
             return Ok(vec![self.collected(transaction, status)?]);
         }
-        // A credit that gives nothing back is no payment's.
-        if transaction.text("refunded-transaction-id").is_empty() {
-            return Ok(Vec::new());
-        }
         let state = match status {
             PaymentStatus::Failed => EntryState::Failed,
             PaymentStatus::Pending
@@ -83,7 +79,19 @@ impl<'a> Event<'a> {
             | PaymentStatus::Disputed
             | PaymentStatus::ChargedBack => EntryState::Done,
         };
-        Ok(vec![self.refund(transaction, state)?])
+        self.refund_of_payment(transaction, state)
+    }
+
+    /// A credit that gives nothing back is no payment's.
+    fn refund_of_payment(
+        &self,
+        credit: Element<'a>,
+        state: EntryState,
+    ) -> Result<Vec<Draft>, TranslateError> {
+        match credit.text("refunded-transaction-id") {
+            "" => Ok(Vec::new()),
+            _ => Ok(vec![self.refund(credit, state)?]),
+        }
     }
 
     /// The transaction that the notification is about, bare or in what it belongs to.

@@ -33,7 +33,7 @@ fn translated(endpoint: &Endpoint, xml: &str) -> Result<Vec<Draft>, TranslateErr
     match testing::translate_stored(&PROVIDER, endpoint, body.as_bytes())? {
         Translation::Events(drafts) => Ok(drafts),
         Translation::Unknown(_) => Ok(Vec::new()),
-        other @ Translation::Fetches(_) => panic!("{other:?}"),
+        other @ (Translation::Partly(..) | Translation::Fetches(_)) => panic!("{other:?}"),
     }
 }
 
@@ -127,6 +127,16 @@ fn a_settled_sale_that_the_bank_sends_back_has_failed() {
     assert_eq!(state.failure_code(), "4001");
 }
 
+#[test]
+fn a_credit_that_names_no_payment_is_none() {
+    let credit = "<transaction><id>credit_1</id><type>credit</type><amount>1.00</amount>\
+        <currency-iso-code>USD</currency-iso-code></transaction>";
+    for kind in ["transaction_settled", "transaction_settlement_declined", "refund_failed"] {
+        let xml = notification(kind, "2026-11-26T09:00:00Z", credit);
+        assert_eq!(translated(&endpoint(), &xml), Ok(Vec::new()), "{kind}");
+    }
+}
+
 fn challenged(query: &str) -> Result<Verdict, VerifyError> {
     let path = format!("{}?{query}", endpoint().path);
     let (method, headers) = (Method::GET, HeaderMap::new());
@@ -189,6 +199,7 @@ fn only_a_pair_of_our_public_key_counts() {
     assert!(!is_taken(&|hmac| format!("other|{hmac}")));
     assert!(!is_taken(&|hmac| hmac.to_owned()));
     assert!(!is_taken(&|hmac| format!("sample-public-key|{}", &hmac[..20])));
+    assert!(!is_taken(&|hmac| format!("sample-public-key|{}", hmac.to_uppercase())));
     assert!(!is_taken(&|hmac| format!("|{hmac}")));
 }
 

@@ -62,9 +62,9 @@ struct Image<'a> {
 #[serde(default, rename_all = "PascalCase")]
 struct Entity<'a> {
     #[serde(borrow)]
-    attributes: Vec<Pair<'a>>,
+    attributes: Option<Vec<Pair<'a>>>,
     #[serde(borrow)]
-    formatted_values: Vec<Label<'a>>,
+    formatted_values: Option<Vec<Label<'a>>>,
 }
 
 /// How an option reads.
@@ -151,7 +151,7 @@ impl Context<'_> {
 /// Whether an update is about a column of the payment.
 fn touches(target: &Entity<'_>, endpoint: &Endpoint) -> bool {
     let columns = row::columns(endpoint);
-    target.attributes.iter().any(|attribute| columns.contains(&&*attribute.key))
+    target.attributes.iter().flatten().any(|attribute| columns.contains(&&*attribute.key))
 }
 
 /// The target with what its images add.
@@ -172,16 +172,17 @@ impl Row<'_, '_> {
 impl Cells for Row<'_, '_> {
     fn cell(&self, column: &str) -> Result<Option<Cow<'_, str>>, TranslateError> {
         for entity in self.entities() {
-            let is_named = entity.attributes.iter().any(|pair| *pair.key == *column);
+            let attributes = entity.attributes.as_deref().unwrap_or_default();
+            let is_named = attributes.iter().any(|pair| *pair.key == *column);
             if is_named {
-                return one(&entity.attributes, column)?.map_or(Ok(Some("".into())), text);
+                return one(attributes, column)?.map_or(Ok(Some("".into())), text);
             }
         }
         Ok(None)
     }
 
     fn label(&self, column: &str) -> Option<Cow<'_, str>> {
-        let mut labels = self.entities().flat_map(|entity| &entity.formatted_values);
+        let mut labels = self.entities().flat_map(|entity| &entity.formatted_values).flatten();
         let label = labels.find(|label| *label.key == *column)?;
         Some(Cow::Borrowed(&label.value))
     }

@@ -171,6 +171,8 @@ fn an_update_says_something_only_where_it_touches_the_payment() {
     let whole = draft(&endpoint, &body);
     assert_eq!(whole.subject.id, "pay_1");
     assert_eq!(testing::payment_fact(&whole).amount.map(|money| money.minor_units), Some(110));
+    let without_labels = body.replace(r#""Id":"#, r#""FormattedValues":null,"Id":"#);
+    assert_eq!(draft(&endpoint, &without_labels), whole);
 }
 
 #[test]

@@ -204,7 +204,15 @@ fn every_event_of_a_batch_counts_and_a_broken_one_hides_none() {
     assert_eq!(batch(""), Ok(Translation::Events(Vec::new())));
     assert_eq!(batch(&new), Ok(Translation::Unknown("no_such.thing".to_owned())));
     let broken = event("EV5", "payments", "confirmed", r#""payment":"../x""#);
-    assert!(batch(&[&*payment, &broken].join(",")).is_err());
+    assert!(batch(&broken).is_err() && batch("null").is_err());
+    for good in [&payment, &mandate] {
+        let whole = ["null", good, &broken].join(",");
+        let Ok(Translation::Fetches(fetches)) = batch(&whole) else { panic!("no fetches") };
+        assert_eq!(fetches.len(), 3, "{whole}");
+        assert!(step(&endpoint(), &fetches[0], &[(200, PAYMENT)]).is_ok());
+        assert!(step(&endpoint(), &fetches[1], &[]).is_err());
+        assert!(step(&endpoint(), &fetches[2], &[]).is_err());
+    }
 }
 
 #[test]

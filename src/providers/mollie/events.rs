@@ -180,12 +180,11 @@ pub(super) fn invoice(
         (minor_units > 0).then_some(Money { minor_units, ..total })
     });
     let at = latest(&[&invoice.created_at, &invoice.issued_at, &invoice.paid_at])?;
-    let at = at.or(origin.event.map(|event| event.created_at));
     origin.draft(Found {
         id: &invoice.id,
         state: format!("sales-invoice.{name}"),
         digest: vec![name.to_owned(), balance.map_or(0, |due| due.minor_units).to_string()],
-        at: at.ok_or_else(|| TranslateError("the sales invoice has no time".to_owned()))?,
+        at: at.unwrap_or(origin.received_at),
         rank,
         live: &*invoice.mode != "test",
         references: invoice.references(),

@@ -38,7 +38,7 @@ pub(super) const EVENTS: [(&str, Meaning); 35] = [
     ("unmatched-credit-transfer.received", bank(BankTransactionStatus::Pending)),
     ("unmatched-credit-transfer.matched", bank(BankTransactionStatus::Booked)),
     ("unmatched-credit-transfer.returned", bank(BankTransactionStatus::Returned)),
-    ("unmatched-credit-transfer.expired", bank(BankTransactionStatus::Failed)),
+    ("unmatched-credit-transfer.expired", bank(BankTransactionStatus::Removed)),
     ("balance-transaction.created", bank(BankTransactionStatus::Booked)),
     ("business-account-transfer.requested", bank_out(BankTransactionStatus::Pending)),
     ("business-account-transfer.initiated", bank_out(BankTransactionStatus::Pending)),

@@ -91,7 +91,7 @@ pub(super) fn order(origin: &Origin<'_>, body: &[u8]) -> Result<Draft, Translate
         &order.canceled_at,
         &order.expired_at,
     ];
-    let at = latest(&times)?.ok_or_else(|| TranslateError("the order has no time".to_owned()))?;
+    let at = latest(&times)?.unwrap_or(origin.received_at);
     let is_refunded = refunded.minor_units > 0;
     origin.draft(Found {
         id: &order.id,
@@ -164,7 +164,6 @@ pub(super) fn link(origin: &Origin<'_>, body: &[u8]) -> Result<Draft, TranslateE
         ..PaymentFact::default()
     };
     let at = latest(&[&link.created_at, &link.paid_at])?;
-    let at = at.or(origin.event.map(|event| event.created_at));
     let mut references = References {
         payment: link.id.to_string(),
         customer: link.customer_id.to_string(),
@@ -177,7 +176,7 @@ pub(super) fn link(origin: &Origin<'_>, body: &[u8]) -> Result<Draft, TranslateE
         id: &link.id,
         state: format!("payment-link.{name}"),
         digest: vec![name.to_owned()],
-        at: at.ok_or_else(|| TranslateError("the payment link has no time".to_owned()))?,
+        at: at.unwrap_or(origin.received_at),
         rank,
         live: &*link.mode != "test",
         references,

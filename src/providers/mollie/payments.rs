@@ -190,7 +190,7 @@ pub(super) fn payment(origin: &Origin<'_>, body: &[u8]) -> Result<Draft, Transla
         id: &payment.id,
         state: format!("payment.{name}"),
         digest,
-        at: payment.at()?,
+        at: payment.at()?.unwrap_or(origin.received_at),
         rank: payment.rank(rank, &sums),
         live: &*payment.mode != "test",
         references: payment.references(),
@@ -280,7 +280,7 @@ impl<'a> Payment<'a> {
     }
 
     /// When the state began: the latest of all that happened to the payment.
-    fn at(&self) -> Result<jiff::Timestamp, TranslateError> {
+    fn at(&self) -> Result<Option<jiff::Timestamp>, TranslateError> {
         let mut times: Vec<&str> = vec![
             &self.created_at,
             &self.authorized_at,
@@ -292,7 +292,7 @@ impl<'a> Payment<'a> {
         for part in self.refunds().iter().chain(self.chargebacks()) {
             times.extend([&*part.created_at, &*part.reversed_at]);
         }
-        latest(&times)?.ok_or_else(|| TranslateError("the payment has no time".to_owned()))
+        latest(&times)
     }
 
     /// Refunds and chargebacks change without a time of their own; how far they are tells the order.

@@ -112,6 +112,7 @@ fn any_signature_header_may_match_and_the_prefix_may_be_missing() {
     let bare = good.strip_prefix(PREFIX).expect("a prefix");
     assert!(verifies(&[&good]) && verifies(&[bare]));
     assert!(verifies(&["sha256=00", &"0".repeat(64), &good]));
+    assert!(verifies(&[&format!("sha256={}, {good}", "0".repeat(64))]), "joined by a proxy");
     assert!(!verifies(&[]) && !verifies(&[&good[..good.len() - 2]]));
     assert!(!verifies(&[&bare.to_ascii_uppercase()]), "{bare} has a letter in it");
 }
@@ -201,6 +202,19 @@ fn the_same_state_has_the_same_key_and_another_state_another() {
 }
 
 #[test]
+fn a_state_without_a_time_is_of_when_its_webhook_came() {
+    let body = r#"{"id":"tr_3","status":"failed","amount":{"value":"1.00","currency":"EUR"}}"#;
+    let Ok(Step::Done { drafts, .. }) = fetched("payments/tr_3", 200, body) else { panic!() };
+    assert_eq!(drafts[0].occurred_at, now());
+}
+
+#[test]
+fn what_says_nothing_needs_no_id() {
+    let said = testing::translate_stored(&PROVIDER, &endpoint(), br#"{"type":"hook.ping"}"#);
+    assert_eq!(said, Ok(Translation::Events(Vec::new())));
+}
+
+#[test]
 fn amounts_have_their_currencys_own_digits() {
     let yen = r#"{"id":"tr_2","status":"paid","createdAt":"2026-11-20T10:00:00+00:00",
         "amount":{"value":"1000","currency":"JPY"}}"#;
@@ -246,6 +260,7 @@ fn a_thin_event_fetches_its_object_or_the_events_copy_of_it() {
     let objects = [
         ("payment-link.paid", "pl_1", "payment-links/pl_1"),
         ("sales-invoice.paid", "invoice_1", "sales-invoices/invoice_1"),
+        ("sales-invoice.paid", "si_1", "sales-invoices/si_1"),
         ("dispute.created", "dsp_1", "events/event_1"),
         ("payment-link.paid", "pl_1/../x", "events/event_1"),
     ];

@@ -14,7 +14,7 @@ use crate::providers::{Endpoint, Fetching, Step, TranslateError, Translation};
 use crate::receipt::Receipt;
 
 use super::verification::{Claims, token};
-use super::{DEFAULT_VERSION, Told, VERSION, bank, fetch_of};
+use super::{DEFAULT_VERSION, Told, VERSION, bank, fetch_of, rows};
 
 pub(super) const RESOURCE_UPDATE: &str = "urn:uk:org:openbanking:events:resource-update";
 const CONSENT_REVOKED: &str = "urn:uk:org:openbanking:events:consent-authorization-revoked";
@@ -347,7 +347,8 @@ fn payment(
     });
     let references = references(notice, payment);
     let updated_at = payload::first(&[&payment.status_update_date_time, &notice.at]);
-    draft(notice, endpoint, time(&updated_at)?, rank, references, fact)
+    let (_, updated_at) = rows::uk_time(&updated_at)?;
+    draft(notice, endpoint, updated_at, rank, references, fact)
 }
 
 fn references(notice: &Notice, payment: &Payment<'_>) -> References {

@@ -55,8 +55,8 @@ pub(super) fn read(
 struct UkPage<'a> {
     #[serde(borrow)]
     data: UkData<'a>,
-    #[serde(borrow, default)]
-    links: UkLinks<'a>,
+    #[serde(borrow)]
+    links: Option<UkLinks<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,7 +117,7 @@ fn uk(page: UkPage<'_>) -> Result<Page, TranslateError> {
     for row in page.data.transaction.unwrap_or_default() {
         rows.extend(uk_row(&row)?);
     }
-    let next = page.links.next.to_string();
+    let next = page.links.unwrap_or_default().next.to_string();
     Ok(Page { rows, next: (!next.is_empty()).then_some(next) })
 }
 
@@ -157,23 +157,27 @@ fn uk_row(row: &UkRow<'_>) -> Result<Option<Row>, TranslateError> {
     }))
 }
 
-/// With an offset as the standard has it, or without one as some banks do.
-fn uk_time(text: &str) -> Result<(Date, Timestamp), TranslateError> {
+/// With an offset as the standard has it, or without one as some banks do. The day is that of the place.
+pub(super) fn uk_time(text: &str) -> Result<(Date, Timestamp), TranslateError> {
     let not_a_time = || payload::not_a("a time", text);
-    let local: DateTime = text.parse().map_err(|_| not_a_time())?;
-    let at = match text.parse::<Timestamp>() {
-        Ok(at) => at,
-        Err(_) => TimeZone::UTC.to_timestamp(local).map_err(|_| not_a_time())?,
-    };
-    Ok((local.date(), at))
+    match (text.parse::<Timestamp>(), text.parse::<DateTime>()) {
+        (Ok(at), Ok(local)) => Ok((local.date(), at)),
+        // `Z` stands for no place at all, so that jiff reads no local time from it.
+        (Ok(at), Err(_)) => Ok((TimeZone::UTC.to_datetime(at).date(), at)),
+        (Err(_), Ok(local)) => {
+            let at = TimeZone::UTC.to_timestamp(local).map_err(|_| not_a_time())?;
+            Ok((local.date(), at))
+        }
+        (Err(_), Err(_)) => Err(not_a_time()),
+    }
 }
 
 #[derive(Deserialize)]
 struct BerlinPage<'a> {
     #[serde(borrow)]
     transactions: BerlinLists<'a>,
-    #[serde(borrow, default, rename = "_links")]
-    links: BerlinLinks<'a>,
+    #[serde(borrow, rename = "_links")]
+    links: Option<BerlinLinks<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -184,7 +188,7 @@ struct BerlinLists<'a> {
     #[serde(borrow)]
     pending: Option<Vec<BerlinRow<'a>>>,
     #[serde(borrow, rename = "_links")]
-    links: BerlinLinks<'a>,
+    links: Option<BerlinLinks<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -251,11 +255,10 @@ enum Structured<'a> {
 
 fn berlin(page: BerlinPage<'_>, now: Timestamp) -> Result<Page, TranslateError> {
     let lists = page.transactions;
-    if lists.booked.is_none() && lists.pending.is_none() {
-        let links = [&lists.links, &page.links];
-        if links.iter().any(|links| links.download.is_some()) {
-            return Err(TranslateError("the bank gives the list as a download only".to_owned()));
-        }
+    let links = [lists.links.unwrap_or_default(), page.links.unwrap_or_default()];
+    let is_listed = lists.booked.is_some() || lists.pending.is_some();
+    if !is_listed && links.iter().any(|links| links.download.is_some()) {
+        return Err(TranslateError("the bank gives the list as a download only".to_owned()));
     }
     let mut rows = Vec::new();
     for row in lists.booked.unwrap_or_default() {
@@ -264,7 +267,7 @@ fn berlin(page: BerlinPage<'_>, now: Timestamp) -> Result<Page, TranslateError> 
     for row in lists.pending.unwrap_or_default() {
         rows.push(berlin_row(&row, BankTransactionStatus::Pending, now)?);
     }
-    let next = lists.links.next.or(page.links.next).map(|next| next.href.to_string());
+    let next = links.into_iter().find_map(|links| links.next).map(|next| next.href.to_string());
     Ok(Page { rows, next: next.filter(|next| !next.is_empty()) })
 }
 

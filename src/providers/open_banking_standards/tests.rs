@@ -279,6 +279,25 @@ fn accounts_are_asked_for_some_days_again() {
 }
 
 #[test]
+fn times_are_read_with_an_offset_with_a_z_and_with_neither() {
+    let uk = polled("ukob");
+    let times = ["2026-11-20T00:30:00+01:00", "2026-11-20T00:30:00Z", "2026-11-20T00:30:00"];
+    let rows = times.map(|time| {
+        let mut row = uk_row(Some(time), "BOOK", "5.00");
+        row["BookingDateTime"] = time.into();
+        row
+    });
+    let (drafts, _) = done(step(&uk, "", 0, &[uk_page(json!(rows), None)]));
+    let read: Vec<_> = drafts
+        .iter()
+        .map(|draft| (draft.occurred_at.to_string(), draft.references.metadata["date"].as_str()))
+        .collect();
+    let of_day = |time: &str| (time.to_owned(), "2026-11-20");
+    let utc = of_day("2026-11-20T00:30:00Z");
+    assert_eq!(read, [of_day("2026-11-19T23:30:00Z"), utc.clone(), utc]);
+}
+
+#[test]
 fn next_links_are_followed_at_the_bank_alone() {
     let uk = polled("ukob");
     let next = |link: &str| {
@@ -377,7 +396,7 @@ fn signs_give_the_direction_and_links_stand_where_the_bank_puts_them() {
         200,
         json!({ "transactions": { "pending": [
         { "transactionAmount": { "amount": "1.5", "currency": "EUR" }, "debtorName": "Payer" },
-    ] } }),
+    ], "_links": null }, "_links": null }),
     );
     let (drafts, _) = done(step(&berlin, "", 0, &[first, second]));
     assert_eq!(

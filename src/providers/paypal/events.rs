@@ -272,7 +272,12 @@ pub(super) struct Amount<'a> {
 impl Amount<'_> {
     /// The amount without its sign, which older refunds have.
     pub(super) fn money(&self) -> Result<Option<Money>, TranslateError> {
-        let currency = payload::first(&[&self.currency_code, &self.currency]);
+        self.money_or("")
+    }
+
+    /// As `money`; without a currency of its own the amount is in this one.
+    pub(super) fn money_or(&self, currency: &str) -> Result<Option<Money>, TranslateError> {
+        let currency = payload::first(&[&self.currency_code, &self.currency, currency]);
         let amount = if self.value.is_empty() { &self.total } else { &self.value };
         let money = amount.money(&currency)?;
         Ok(money.map(|money| Money { minor_units: money.minor_units.saturating_abs(), ..money }))

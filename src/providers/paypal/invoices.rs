@@ -55,6 +55,9 @@ struct Invoice<'a> {
 struct Detail<'a> {
     #[serde(borrow)]
     invoice_number: Text<'a>,
+    /// The currency of every amount.
+    #[serde(borrow)]
+    currency_code: Text<'a>,
     #[serde(borrow)]
     reference: Text<'a>,
     #[serde(borrow)]
@@ -133,11 +136,14 @@ pub(super) fn invoice(event: &Event<'_>) -> Result<Draft, TranslateError> {
         "CANCELLED" => (InvoiceStatus::Void, 70),
         other => return Err(payload::unknown("invoice status", other)),
     };
+    let detail = invoice.detail.unwrap_or_default();
+    let money = |amount: Option<&Amount<'_>>| {
+        amount.map_or(Ok(None), |amount| amount.money_or(&detail.currency_code))
+    };
     let total = money(invoice.amount.as_ref().or(invoice.total_amount.as_ref()))?;
     let payments = invoice.payments.unwrap_or_default();
     let refunds = invoice.refunds.unwrap_or_default();
     let whole = total.filter(|_| status == InvoiceStatus::Paid);
-    let detail = invoice.detail.unwrap_or_default();
     let fact = InvoiceFact {
         status,
         total,

@@ -348,6 +348,18 @@ fn mistakes_in_the_configuration_are_refused() {
 }
 
 #[test]
+fn an_amount_of_an_invoice_may_leave_the_currency_to_the_invoice() {
+    let endpoint = endpoint();
+    let sample = testing::whole_sample(&PROVIDER, &endpoint, "INVOICING.INVOICE.PAID", 0);
+    let mut body: serde_json::Value = serde_json::from_slice(&sample.request.body).expect("JSON");
+    let amount = body["resource"]["invoice"]["amount"].as_object_mut().expect("an amount");
+    assert!(amount.remove("currency_code").is_some());
+    let invoice = translated(&endpoint, &sample, body.to_string().as_bytes()).remove(0);
+    let Fact::Invoice(fact) = &invoice.fact else { panic!("{invoice:?}") };
+    assert!(fact.total.is_some() && fact.total == fact.paid, "{fact:?}");
+}
+
+#[test]
 fn an_order_that_the_buyer_agreed_to_is_not_paid_yet() {
     let order = draft("CHECKOUT.ORDER.APPROVED", 0);
     let Fact::CustomerAction(fact) = &order.fact else { panic!("{order:?}") };

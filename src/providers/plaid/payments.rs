@@ -122,7 +122,8 @@ fn draft(
 ) -> Result<Draft, TranslateError> {
     let row = STATUSES.iter().find(|(name, _, _)| *name == told.status);
     let (_, status, rank) = *row.ok_or_else(|| payload::unknown("payment status", &told.status))?;
-    if payment.is_some_and(|payment| *payment.payment_id != *told.payment) {
+    let is_another = |id: &str| !id.is_empty() && id != told.payment;
+    if payment.is_some_and(|payment| is_another(&payment.payment_id)) {
         return Err(TranslateError("the answer is about another payment".to_owned()));
     }
     let amount = match payment.and_then(|payment| payment.amount.as_ref()) {

@@ -318,6 +318,31 @@ fn a_payment_ends_in_the_same_state_in_any_order() {
 }
 
 #[test]
+fn an_answer_about_another_payment_is_an_error_and_one_without_an_id_is_none() {
+    let endpoint = endpoint();
+    let told = Told {
+        event_type: "PAYMENT_INITIATION.PAYMENT_STATUS_UPDATE".to_owned(),
+        payment: "p".to_owned(),
+        status: "PAYMENT_STATUS_SETTLED".to_owned(),
+        at: "2026-11-22T10:00:00Z".to_owned(),
+        ..Told::default()
+    };
+    let fetch = fetch_of("payments/p".to_owned(), &told).expect("a fetch");
+    let read = |details: Value| {
+        let answers = [answer(200, details)];
+        let (now, cursor) = (now(), "");
+        let (endpoint, fetch) = (&endpoint, &fetch);
+        let fetching =
+            Fetching { endpoint, fetch, received_at: now, now, cursor, answers: &answers };
+        super::fetch(&fetching)
+    };
+    let amount = json!({ "currency": "GBP", "value": 10.5 });
+    assert!(read(json!({ "payment_id": "q", "amount": amount })).is_err());
+    let (drafts, _) = done(read(json!({ "amount": amount })));
+    assert_eq!(testing::payment_fact(&drafts[0]).amount, Money::new(1050, "GBP").ok());
+}
+
+#[test]
 fn items_with_known_tokens_are_polled() {
     assert!(poll(&endpoint()).is_empty());
     let mut endpoint = endpoint();

@@ -1,9 +1,10 @@
 //! What a QuickBooks webhook tells: which object of which company had what done to it. In comes a body in
 //! either form, out come notices and the fetches that they ask for. A notice holds nothing else: amounts
-//! and status are the API's to tell. One item that cannot be read makes the whole body unreadable, so that
-//! nothing of it is lost without a trace.
+//! and status are the API's to tell. An item that cannot be read is told as such, so that it is not lost
+//! without a trace, and the others not with it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::providers::payload::{self, Text};
 use crate::providers::{Fetch, TranslateError, accounting};
@@ -48,13 +49,17 @@ impl Notice {
     }
 }
 
-/// The notices of a body, in order.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Notice>, TranslateError> {
+/// The notices of a body, in order, each by itself.
+pub(super) fn read(body: &[u8]) -> Result<Vec<Result<Notice, TranslateError>>, TranslateError> {
     let unreadable = |error| payload::unreadable("a QuickBooks webhook", &error);
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
-        let events: Vec<CloudEvent<'_>> = serde_json::from_slice(body).map_err(unreadable)?;
-        return events.into_iter().map(CloudEvent::notice).collect();
+        let events: Vec<&RawValue> = serde_json::from_slice(body).map_err(unreadable)?;
+        let notices = events.into_iter().map(|event| {
+            let event = serde_json::from_str::<CloudEvent<'_>>(event.get()).map_err(unreadable);
+            event.and_then(CloudEvent::notice)
+        });
+        return Ok(notices.collect());
     }
     let body: Body<'_> = serde_json::from_slice(body).map_err(unreadable)?;
     match body.notifications {
@@ -64,10 +69,10 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Notice>, TranslateError> {
                 let changes = changes.map_or(&[][..], |changes| &changes.entities);
                 changes.iter().map(|change| change.notice(&notification.realm))
             });
-            Ok(changes.collect())
+            Ok(changes.map(Ok).collect())
         }
         // One event by itself.
-        None => Ok(vec![body.event.notice()?]),
+        None => Ok(vec![body.event.notice()]),
     }
 }
 

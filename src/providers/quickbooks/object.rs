@@ -114,6 +114,11 @@ impl Object<'_> {
         self.record_status.eq_ignore_ascii_case("deleted")
     }
 
+    /// The whole amount, whatever its kind calls it.
+    fn whole(&self) -> &Decimal {
+        if self.total_amt.is_empty() { &self.amount } else { &self.total_amt }
+    }
+
     /// The ids of the transactions of this type that it is linked to, each once.
     fn linked_to(&self, txn_type: &str) -> Vec<&str> {
         let lines = self.lines.iter().flat_map(|line| &line.linked);
@@ -153,7 +158,7 @@ impl Context<'_> {
         let is_void = match operation {
             Operation::Deleted => return self.gone(entity).map(Some),
             Operation::Voided => true,
-            Operation::Changed | Operation::Emailed => object.private_note.contains(VOIDED),
+            Operation::Changed | Operation::Emailed => self.is_noted_void(object, entity)?,
         };
         let (fact, rank) = match entity {
             Entity::Payment => match self.payment(object, is_void)? {
@@ -170,11 +175,24 @@ impl Context<'_> {
             }
             Entity::Other => return Ok(None),
         };
-        let token = &object.sync_token;
-        let version = token.parse().map_err(|_| payload::not_a("a version", token))?;
+        let version = match &*object.sync_token {
+            // As if it were new: times tell the rest.
+            "" => 0,
+            token => token.parse().map_err(|_| payload::not_a("a version", token))?,
+        };
         let occurred_at = time(&[&object.meta_data.last_updated_time, &self.notice.at])?;
         let references = self.references(object, entity);
         self.finish(Place { version, occurred_at, rank }, references, fact).map(Some)
+    }
+
+    /// Whether its note says that it was voided. A note may speak of another object that was, so that it
+    /// counts for what is of nothing alone, and for payments.
+    fn is_noted_void(&self, object: &Object<'_>, entity: Entity) -> Result<bool, TranslateError> {
+        if !object.private_note.contains(VOIDED) {
+            return Ok(false);
+        }
+        let amount = object.whole().money(self.currency)?;
+        Ok(entity == Entity::Payment || amount.is_none_or(|amount| amount.minor_units == 0))
     }
 
     /// What there is to say of an object that is deleted.
@@ -284,8 +302,7 @@ impl Context<'_> {
         entity: Entity,
         is_void: bool,
     ) -> Result<(Fact, u8), TranslateError> {
-        let amount = if object.total_amt.is_empty() { &object.amount } else { &object.total_amt };
-        let mut amount = amount.required(self.currency, "the transaction")?;
+        let mut amount = object.whole().required(self.currency, "the transaction")?;
         if entity == Entity::Purchase && object.credit != Some(true) {
             amount.minor_units = amount.minor_units.saturating_neg();
         }

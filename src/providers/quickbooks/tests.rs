@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::*;
 use crate::model::{Draft, Fact, InvoiceStatus, PaymentStatus, Sequence, Status, SubjectState};
-use crate::providers::{Answer, Fetch, samples, testing};
+use crate::providers::{Answer, samples, testing};
 
 const SECRETS: &[(&str, &str)] = &[(VERIFIER_TOKEN, "a1b2c3d4-5e6f-4a7b-8c9d-0e1f2a3b4c5d")];
 const TOLD: &str =
@@ -131,9 +131,26 @@ fn unknown_items_do_not_hide_known_ones() {
     );
     assert!(matches!(notices(&format!("[{unknown},{known}]")), Translation::Fetches(_)));
     assert_eq!(notices("[]"), Translation::Events(Vec::new()));
-    let bad = known.replace("\"7\"", "\"../7\"");
-    let bad = format!("[{known},{bad}]");
-    assert!(testing::translate_stored(&PROVIDER, &endpoint(), bad.as_bytes()).is_err());
+}
+
+#[test]
+fn an_item_that_cannot_be_read_fails_by_itself() {
+    let known = r#"{"id":"e-1","type":"qbo.payment.created.v1","intuitentityid":"7","intuitaccountid":"46"}"#;
+    let elsewhere = known.replace("\"7\"", "\"../7\"");
+    for bad in [elsewhere.as_str(), r#"{"id":"e-2"}"#, "null", "7"] {
+        let alone = format!("[{bad}]");
+        assert!(testing::translate_stored(&PROVIDER, &endpoint(), alone.as_bytes()).is_err());
+        let Translation::Fetches(fetches) = notices(&format!("[{bad},{known}]")) else {
+            panic!("no fetches")
+        };
+        let objects: Vec<&str> = fetches.iter().map(|fetch| fetch.object.as_str()).collect();
+        assert_eq!(objects, ["46/payment/7", "unreadable/0"], "{bad}");
+        let (endpoint, now) = (endpoint(), Timestamp::UNIX_EPOCH);
+        let (fetch, received_at) = (&fetches[1], now);
+        let fetching =
+            Fetching { endpoint: &endpoint, fetch, received_at, now, cursor: "", answers: &[] };
+        assert!(super::fetch(&fetching).is_err(), "{bad}");
+    }
 }
 
 #[test]
@@ -161,6 +178,18 @@ fn what_the_webhook_calls_deleted_is_not_asked_for() {
         Ok(Step::Done { drafts, .. }) => {
             assert_eq!(testing::payment_fact(&drafts[0]).status, Some(PaymentStatus::Canceled));
             assert_eq!(drafts[0].version, i64::MAX);
+        }
+        _ => panic!("not done"),
+    }
+}
+
+#[test]
+fn an_event_without_a_time_happened_when_it_came() {
+    let told = TOLD.replace("payment.updated", "payment.deleted");
+    let told = told.replace("2026-11-23T09:00:00Z", "");
+    match step(&endpoint(), &told, &[]) {
+        Ok(Step::Done { drafts, .. }) => {
+            assert_eq!(drafts[0].occurred_at.as_second(), testing::NOW);
         }
         _ => panic!("not done"),
     }
@@ -203,6 +232,7 @@ fn a_voided_invoice_is_not_a_paid_one() {
         }
     };
     assert_eq!(status("Voided", "0", "0"), InvoiceStatus::Void);
+    assert_eq!(status("Replaces one that was Voided", "10.00", "0"), InvoiceStatus::Paid);
     assert_eq!(status("", "10.00", "0"), InvoiceStatus::Paid);
     assert_eq!(status("", "10.00", "10.00"), InvoiceStatus::Open);
     assert_eq!(status("", "10.00", "0.01"), InvoiceStatus::PartiallyPaid);
@@ -226,6 +256,15 @@ fn a_payment_of_two_invoices_names_both() {
     assert_eq!((references.payment.as_str(), references.invoice.as_str()), ("7", "1"));
     assert_eq!(references.metadata["invoice_ids"], "1,2");
     assert_eq!(references.metadata["realm_id"], "46");
+}
+
+#[test]
+fn an_object_without_a_version_is_as_good_as_new() {
+    let body = r#"{"Payment":{"TotalAmt":1,"CurrencyRef":{"value":"USD"}}}"#;
+    let drafts = drafts(TOLD, body);
+    assert_eq!(drafts[0].version, 0);
+    let odd = body.replace("\"TotalAmt\"", "\"SyncToken\":\"x\",\"TotalAmt\"");
+    assert!(step(&endpoint(), TOLD, &[(200, &odd)]).is_err());
 }
 
 #[test]

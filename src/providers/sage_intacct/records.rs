@@ -1,6 +1,7 @@
 //! Records of Intacct: the fields of one come in, drafts about an invoice, a payment or a bank transaction
 //! go out. State words vary by object and locale, so amounts go before them: nothing due is paid. A state
-//! that is not in the tables and that no amount explains must never be guessed.
+//! that is not in the tables and that no amount explains must never be guessed; a template without the
+//! state tells of posted records where it tells of added ones.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -104,6 +105,7 @@ pub(super) struct Record<'a> {
     pub(super) object: &'static str,
     meaning: Meaning,
     pub(super) is_deleted: bool,
+    is_added: bool,
     pub(super) number: &'a str,
     fields: &'a Fields,
     pub(super) occurred_at: Timestamp,
@@ -130,7 +132,8 @@ impl<'a> Record<'a> {
             text => time(text)?,
         };
         let is_deleted = event.eq_ignore_ascii_case("delete");
-        Ok(Record { object, meaning, is_deleted, number, fields, occurred_at, endpoint })
+        let is_added = event.eq_ignore_ascii_case("add");
+        Ok(Record { object, meaning, is_deleted, is_added, number, fields, occurred_at, endpoint })
     }
 
     /// Whether only ids are told, so that the record has to be read.
@@ -166,21 +169,27 @@ impl<'a> Record<'a> {
             (None, Some(total), Some(paid)) => Some(difference(total, paid)?),
             (None, _, _) => None,
         };
-        let (status, rank) = match (self.stage(), due, paid) {
+        let is_begun = match paid {
+            Some(paid) => paid.minor_units > 0,
+            None => due.zip(total).is_some_and(|(due, total)| due < total),
+        };
+        // More was paid than was asked for, unless the invoice itself gives something back.
+        let is_credit = total.is_some_and(|total| total.minor_units < 0);
+        let is_overpaid = due.is_some_and(|due| due.minor_units < 0) && !is_credit;
+        let (status, rank) = match (self.stage(), due) {
             _ if self.is_deleted => (InvoiceStatus::Void, 90),
-            (Some(Stage::Void | Stage::Failed), _, _) => (InvoiceStatus::Void, 80),
-            (Some(Stage::Draft | Stage::Submitted), _, _) => (InvoiceStatus::Draft, 10),
-            (_, Some(due), _) if due.minor_units == 0 => (InvoiceStatus::Paid, 50),
-            (_, Some(_), Some(paid)) if paid.minor_units > 0 => (InvoiceStatus::PartiallyPaid, 30),
+            (Some(Stage::Void | Stage::Failed), _) => (InvoiceStatus::Void, 80),
+            (Some(Stage::Draft | Stage::Submitted), _) if !is_begun => (InvoiceStatus::Draft, 10),
             // As the amounts are in the way of the state, they decide.
-            (_, Some(due), None) if total.is_some_and(|total| due < total) => {
-                (InvoiceStatus::PartiallyPaid, 30)
-            }
-            (_, Some(_), _) => (InvoiceStatus::Open, 20),
-            (Some(Stage::Posted), None, _) => (InvoiceStatus::Open, 20),
-            (Some(Stage::PartiallyPaid), None, _) => (InvoiceStatus::PartiallyPaid, 30),
-            (Some(Stage::Paid), None, _) => (InvoiceStatus::Paid, 50),
-            (None, None, _) => return Err(self.unknown_state()),
+            (_, Some(due)) if due.minor_units == 0 || is_overpaid => (InvoiceStatus::Paid, 50),
+            (_, Some(_)) if is_begun => (InvoiceStatus::PartiallyPaid, 30),
+            (_, Some(_)) => (InvoiceStatus::Open, 20),
+            (Some(Stage::Draft | Stage::Submitted), None) => (InvoiceStatus::Draft, 10),
+            (Some(Stage::Posted), None) => (InvoiceStatus::Open, 20),
+            (Some(Stage::PartiallyPaid), None) => (InvoiceStatus::PartiallyPaid, 30),
+            (Some(Stage::Paid), None) => (InvoiceStatus::Paid, 50),
+            (None, None) if self.is_new() => (InvoiceStatus::Open, 20),
+            (None, None) => return Err(self.unknown_state()),
         };
         let due_date = match self.fields.first(&["whendue", "duedate"]) {
             "" => None,
@@ -198,6 +207,7 @@ impl<'a> Record<'a> {
             Some(Stage::Failed) => (PaymentStatus::Failed, 30),
             Some(Stage::Posted | Stage::Paid) => (PaymentStatus::Paid, 60),
             Some(Stage::Void) => (PaymentStatus::Canceled, 80),
+            None if self.is_new() => (PaymentStatus::Paid, 60),
             Some(Stage::PartiallyPaid) | None => return Err(self.unknown_state()),
         };
         let paid = amount.filter(|_| status == PaymentStatus::Paid);
@@ -214,13 +224,16 @@ impl<'a> Record<'a> {
     /// What a credit gives back of its invoice; `None` where it names none or is not in force.
     fn credit(&self) -> Result<Option<(&'a str, Ranked)>, TranslateError> {
         let invoice = self.fields.first(INVOICE);
+        if invoice.is_empty() || self.is_deleted {
+            return Ok(None);
+        }
         let is_in_force = match self.stage() {
             Some(Stage::Posted | Stage::PartiallyPaid | Stage::Paid) => true,
             Some(Stage::Draft | Stage::Submitted | Stage::Failed | Stage::Void) => false,
             None if self.fields.text("state").is_empty() => true,
             None => return Err(self.unknown_state()),
         };
-        if invoice.is_empty() || !is_in_force || self.is_deleted {
+        if !is_in_force {
             return Ok(None);
         }
         let credit = self.money(TOTAL)?;
@@ -333,6 +346,11 @@ impl<'a> Record<'a> {
         let letters = self.fields.text("state").chars().filter(char::is_ascii_alphanumeric);
         let word: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
         STATES.iter().find(|(known, _)| *known == word).map(|(_, stage)| *stage)
+    }
+
+    /// Whether it was added by a template that does not have the state.
+    fn is_new(&self) -> bool {
+        self.is_added && self.fields.text("state").is_empty()
     }
 
     fn unknown_state(&self) -> TranslateError {

@@ -103,6 +103,13 @@ fn amounts_go_before_states() {
         ("total=10&due=4", InvoiceStatus::PartiallyPaid),
         ("total=10&paid=0.00&due=10.00&state=Ouvert", InvoiceStatus::Open),
         ("total=10&paid=0&due=10&state=Submitted", InvoiceStatus::Draft),
+        ("total=10&due=10&state=Draft", InvoiceStatus::Draft),
+        ("total=10&paid=4&due=6&state=Submitted", InvoiceStatus::PartiallyPaid),
+        ("total=10&paid=10&due=0&state=Submitted", InvoiceStatus::Paid),
+        ("total=10&due=0&state=Draft", InvoiceStatus::Paid),
+        ("total=10&paid=12&due=-2&state=Posted", InvoiceStatus::Paid),
+        ("total=-10&paid=0&due=-10&state=Posted", InvoiceStatus::Open),
+        ("event=add&total=10", InvoiceStatus::Open),
         ("total=10&paid=0&due=0&state=Reversed", InvoiceStatus::Void),
         ("state=Partially%20Paid", InvoiceStatus::PartiallyPaid),
         ("state=partiallyPaid", InvoiceStatus::PartiallyPaid),
@@ -115,6 +122,7 @@ fn amounts_go_before_states() {
     assert!(translated("object=ARINVOICE&recordno=1&state=Bezahlt").is_err());
     assert!(translated("object=ARINVOICE&recordno=1&total=1.005&currency=USD&due=0").is_err());
     assert!(translated("object=ARINVOICE&recordno=1&total=1&due=0").is_err(), "no currency");
+    assert!(translated("object=ARINVOICE&event=set&recordno=1&total=1&currency=USD").is_err());
 }
 
 #[test]
@@ -139,10 +147,17 @@ fn payments_and_bank_transactions_have_states_of_their_own() {
         }
         other => panic!("{other:?}"),
     }
+    let added = "object=ARPYMT&recordno=1&currency=USD&amount=1.00&event=add";
+    assert_eq!(status(&draft(added)), Status::Payment(PaymentStatus::Paid), "without a state");
+    assert!(translated(&added.replace("=add", "=set")).is_err());
     assert!(translated("object=ARPYMT&recordno=1&currency=USD&total=1&state=Verbucht").is_err());
     assert_eq!(translated("object=GLENTRY&recordno=1"), Ok(Translation::Unknown("GLENTRY".into())));
     let credit = "object=ARADVANCE&recordno=1&currency=USD&total=1&state=Posted";
-    assert_eq!(translated(credit), Ok(Translation::Events(Vec::new())), "of no invoice");
+    for state in ["Posted", "Verbucht"] {
+        let credit = credit.replace("Posted", state);
+        assert_eq!(translated(&credit), Ok(Translation::Events(Vec::new())), "of no invoice");
+    }
+    assert!(translated(&format!("{}&invoice=2", credit.replace("Posted", "Verbucht"))).is_err());
 }
 
 #[test]

@@ -262,6 +262,10 @@ pub(super) fn session(event: &Event<'_>, step: SessionStep) -> Result<Draft, Tra
         return event.draft(&session.payment_intent, rank, references, Fact::Payment(fact));
     }
     let action = match step {
+        // The customer is through, but the money is still under way.
+        SessionStep::Completed if status == Some(PaymentStatus::Pending) => {
+            CustomerAction::RequestAccepted
+        }
         SessionStep::Completed | SessionStep::Paid => CustomerAction::CheckoutCompleted,
         SessionStep::Failed | SessionStep::Expired => CustomerAction::CheckoutExpired,
     };

@@ -46,6 +46,8 @@ pub(super) fn balance(source: &Source<'_>) -> Result<Draft, TranslateError> {
     let amount = match &*data.transaction_type {
         "credit" => incoming(amount),
         "debit" => outgoing(amount),
+        // The older type says it by its name.
+        "" if source.event_type == "balances#credit" => incoming(amount),
         other => return Err(payload::unknown("transaction type", other)),
     };
     let account = data.resource.unwrap_or_default().id;
@@ -76,6 +78,10 @@ struct PayIn<'a> {
     transfer: Option<PayInTransfer<'a>>,
     #[serde(borrow)]
     sender: Option<Party<'a>>,
+    /// In the transfer, in newer versions.
+    amount: Decimal,
+    #[serde(borrow)]
+    currency: Text<'a>,
     /// `current_status` until the fourth version.
     #[serde(borrow)]
     current_state: Text<'a>,
@@ -121,7 +127,10 @@ pub(super) fn pay_in(source: &Source<'_>) -> Result<Draft, TranslateError> {
     let account = data.resource.unwrap_or_default().id;
     let id = payload::first(&[&transfer.id, &account]);
     let event = source.event(&id, &data.occurred_at, &state)?;
-    let amount = transfer.amount.money(&transfer.currency)?;
+    let amount = match transfer.amount.money(&transfer.currency)? {
+        Some(amount) => Some(amount),
+        None => data.amount.money(&data.currency)?,
+    };
     let amount = match &*transfer.direction {
         "debit" => amount.map(outgoing),
         _pay_in => amount.map(incoming),

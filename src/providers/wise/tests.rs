@@ -197,15 +197,23 @@ fn a_transfer_that_the_api_does_not_show_keeps_its_state() {
     let draft = state("outgoing_payment_sent", 1, (404, "{}")).expect("told");
     assert_eq!(testing::payment_fact(&draft).amount, None);
     assert_eq!(testing::payment_fact(&draft).status, Some(PaymentStatus::Paid));
+    let gone = state("outgoing_payment_sent", 1, (410, "{}")).expect("told");
+    assert_eq!(testing::payment_fact(&gone).status, Some(PaymentStatus::Paid));
     assert!(state("outgoing_payment_sent", 1, (403, "{}")).is_err());
     assert!(state("outgoing_payment_sent", 1, (200, "{}")).is_err());
 }
 
 #[test]
-fn a_new_transfer_is_told_at_once() {
+fn a_new_transfer_has_the_amount_that_was_fetched_too() {
     let data = change("incoming_payment_waiting", 0).replace("\"x\"", "null");
-    let draft = only("transfers#state-change", &data);
-    assert_eq!(testing::payment_fact(&draft).status, Some(PaymentStatus::Pending));
+    let said = translated("transfers#state-change", &data).expect("readable");
+    let Translation::Fetches(fetches) = said else { panic!("no fetch") };
+    let Ok(Step::Done { drafts, .. }) = step(&endpoint(), &fetches[0], &[(200, TRANSFER)]) else {
+        panic!("not done")
+    };
+    let fact = testing::payment_fact(&drafts[0]);
+    assert_eq!(fact.status, Some(PaymentStatus::Pending));
+    assert_eq!(fact.amount.map(|money| money.minor_units), Some(12050));
 }
 
 #[test]
@@ -255,6 +263,24 @@ fn amounts_are_read_digit_by_digit_and_signed_by_their_direction() {
     assert!(amount("0.001", "EUR", "credit").is_err());
     assert!(amount("1.5", "JPY", "credit").is_err());
     assert!(amount("1", "EUR", "sideways").is_err());
+}
+
+#[test]
+fn older_versions_leave_out_or_move_what_newer_ones_tell() {
+    let amount = |event_type: &str, data: &str| match only(event_type, data).fact {
+        Fact::BankTransaction(fact) => fact.amount.map(|money| money.minor_units),
+        other => panic!("{other:?}"),
+    };
+    let credit = r#"{"resource":{"id":2},"amount":1.23,"currency":"EUR"}"#;
+    assert_eq!(amount("balances#credit", credit), Some(123));
+    assert!(translated("balances#update", credit).is_err());
+    let pay_in =
+        r#"{"resource":{"id":3},"current_state":"COMPLETED","amount":4.5,"currency":"EUR"}"#;
+    assert_eq!(amount("account-details-payment#state-change", pay_in), Some(450));
+    let refund = r#"{"resource":{"id":111},"amount":6,"currency":"EUR"}"#;
+    let draft = only("transfers#refund", refund);
+    let amount = testing::payment_fact(&draft).amount.map(|money| money.minor_units);
+    assert_eq!(amount, Some(600));
 }
 
 #[test]

@@ -27,8 +27,6 @@ struct Data<'a> {
     #[serde(borrow)]
     current_state: Text<'a>,
     #[serde(borrow)]
-    previous_state: Text<'a>,
-    #[serde(borrow)]
     occurred_at: Text<'a>,
     #[serde(borrow)]
     transfer: Text<'a>,
@@ -66,8 +64,7 @@ pub(super) struct Told {
     state: String,
 }
 
-/// A change of state. A new transfer is announced before all is settled about it, so that its first state
-/// is told at once, without amounts; they come with the next.
+/// A change of state, whose amounts the API tells.
 pub(super) fn state(source: &Source<'_>) -> Result<Translation, TranslateError> {
     let data: Data<'_> = source.read("a Wise transfer")?;
     let transfer = data.resource.as_ref().map_or("", |resource| &resource.id);
@@ -79,9 +76,6 @@ pub(super) fn state(source: &Source<'_>) -> Result<Translation, TranslateError> 
         transfer: transfer.to_owned(),
         state: data.current_state.to_string(),
     };
-    if data.previous_state.is_empty() && told.state == "incoming_payment_waiting" {
-        return Ok(Translation::Events(vec![told.draft(None, source.endpoint)?]));
-    }
     standing(&told.state)?;
     let object = format!("transfers/{transfer}");
     let told = serde_json::to_string(&told)
@@ -220,9 +214,13 @@ pub(super) fn refund(source: &Source<'_>) -> Result<Draft, TranslateError> {
     let data: Data<'_> = source.read("a Wise refund")?;
     let resource = data.resource.unwrap_or_default();
     let event = source.event(&resource.id, &data.occurred_at, "refund")?;
+    let amount = match resource.refund_amount.money(&resource.refund_currency)? {
+        Some(amount) => Some(amount),
+        None => data.amount.money(&data.currency)?,
+    };
     let fact = PaymentFact {
         status: Some(PaymentStatus::Refunded),
-        amount: resource.refund_amount.money(&resource.refund_currency)?,
+        amount,
         refund: Some(Entry { id: resource.id.to_string(), amount: None, state: EntryState::Done }),
         ..PaymentFact::default()
     };

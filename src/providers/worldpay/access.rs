@@ -195,6 +195,12 @@ impl Details<'_> {
             }
             Meaning::Refund(state, rank) => {
                 fact.refund = Some(Entry { id: self.refund_id(amount), amount, state });
+                // What could not be given back was taken before.
+                fact.collection = (state == EntryState::Failed).then_some(Collection {
+                    status: PaymentStatus::Paid,
+                    total: None,
+                    paid: None,
+                });
                 let refusal = self.refund.as_ref().and_then(|refund| refund.refusal.as_ref());
                 if let (EntryState::Failed, Some(refusal)) = (state, refusal) {
                     fact.failure_code = refusal.code.to_string();

@@ -102,6 +102,10 @@ fn the_signature_is_found_by_its_key_id_among_others() {
     let other = format!("9/SHA256/{}", "ab".repeat(32));
     assert!(verifies(&good) && verifies(&format!("{other}, {good}")));
     assert!(verifies(&format!("{good},{other}")));
+    let mut lines = request.clone();
+    lines.headers.insert(HEADER, HeaderValue::from_str(&other).expect("a value"));
+    lines.headers.append(HEADER, HeaderValue::from_str(&good).expect("a value"));
+    assert!(proves(&lines).is_ok(), "a list over several lines");
     let (id, digits) = (good.clone(), good.rsplit('/').next().expect("digits").to_owned());
     assert!(verifies(&id.replace(&digits, &digits.to_ascii_uppercase())), "the case is not told");
     assert!(!verifies(&good.replacen("1/", "2/", 1)) && !verifies(&good.replace("SHA256", "MD5")));
@@ -184,6 +188,12 @@ fn a_part_that_is_given_back_is_told_from_the_whole() {
     };
     assert_eq!(refund("value=\"1\""), "PARTIALLY_REFUNDED");
     assert_eq!(refund(&format!("value=\"{total}\"")), "REFUNDED");
+}
+
+#[test]
+fn what_could_not_be_given_back_stays_paid() {
+    let draft = testing::draft_of(&PROVIDER, &endpoint(), "refundFailed", ["", ""]);
+    assert_eq!(status(&draft.expect("readable")), Status::Payment(PaymentStatus::Paid));
 }
 
 #[test]

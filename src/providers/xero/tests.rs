@@ -125,7 +125,31 @@ fn an_unknown_category_does_not_hide_known_ones() {
         Ok(Translation::Fetches(fetches)) => assert_eq!(fetches[0].object, "t-1/Invoices/i-1"),
         other => panic!("{other:?}"),
     }
-    assert!(translate(vec![event("INVOICE", "i-1"), event("INVOICE", "../i-2")]).is_err());
+}
+
+#[test]
+fn an_event_that_cannot_be_read_fails_by_itself() {
+    let known = json!({ "eventCategory": "INVOICE", "eventType": "UPDATE", "resourceId": "i-1",
+        "tenantId": "t-1", "eventDateUtc": "2026-11-23T01:15:39.902" });
+    let mut elsewhere = known.clone();
+    elsewhere["resourceId"] = json!("../i-2");
+    let translate = |events: Vec<&Value>| {
+        let body = json!({ "events": events }).to_string();
+        testing::translate_stored(&PROVIDER, &endpoint(), body.as_bytes())
+    };
+    for bad in [elsewhere, json!({ "resourceId": "i-2" }), json!(null), json!(7)] {
+        assert!(translate(vec![&bad]).is_err(), "{bad}");
+        let Ok(Translation::Fetches(fetches)) = translate(vec![&bad, &known]) else {
+            panic!("no fetches")
+        };
+        let objects: Vec<&str> = fetches.iter().map(|fetch| fetch.object.as_str()).collect();
+        assert_eq!(objects, ["t-1/Invoices/i-1", "unreadable/0"], "{bad}");
+        let (endpoint, now) = (endpoint(), Timestamp::UNIX_EPOCH);
+        let (fetch, received_at) = (&fetches[1], now);
+        let fetching =
+            Fetching { endpoint: &endpoint, fetch, received_at, now, cursor: "", answers: &[] };
+        assert!(super::fetch(&fetching).is_err(), "{bad}");
+    }
 }
 
 #[test]
