@@ -6,6 +6,8 @@
 pub mod samples;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use super::output;
 use crate::config::{self, Config};
 use crate::http::sample_api::{self, SampleApi};
 use crate::ingest::fetch::install_crypto;
-use crate::providers::{Endpoint, PROVIDERS, Provider};
+use crate::providers::{Endpoint, PROVIDERS, Provider, SampleAnswer};
 use crate::receipt::Request;
 use samples::Sample;
 
@@ -170,11 +172,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let poster = Poster::new(&base_url)?;
     super::block_on(async {
         let api = match sample_api::local_api_of(&endpoint) {
-            Some(address) => Some(
-                SampleApi::start(address)
-                    .await
-                    .with_context(|| format!("could not answer for the API at {address}"))?,
-            ),
+            Some(address) => Some(Api::at(address).await?),
             None => None,
         };
         let order = Order { provider, endpoint, event_type, seed, poster, api };
@@ -191,7 +189,40 @@ struct Order<'a> {
     seed: String,
     poster: Poster,
     /// The provider's API, where the endpoint's settings say that it is on this machine.
-    api: Option<SampleApi>,
+    api: Option<Api>,
+}
+
+/// A provider's API on this machine.
+enum Api {
+    /// Answered here.
+    Here(SampleApi),
+    /// Answered by another program, as by the demo: where it takes answers.
+    There(String),
+}
+
+impl Api {
+    async fn at(address: SocketAddr) -> anyhow::Result<Api> {
+        match SampleApi::start(address).await {
+            Ok(api) => Ok(Api::Here(api)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                Ok(Api::There(format!("http://{address}{}", sample_api::ANSWERS_PATH)))
+            }
+            Err(error) => Err(error).context(format!("could not answer for the API at {address}")),
+        }
+    }
+
+    async fn add(&self, poster: &Poster, answers: Vec<SampleAnswer>) -> anyhow::Result<()> {
+        match self {
+            Api::Here(api) => api.add(answers),
+            Api::There(url) => {
+                let list = sample_api::list_of(&answers);
+                let taken = poster.client.post(url).json(&list).send().await;
+                let taken = taken.and_then(reqwest::Response::error_for_status);
+                taken.with_context(|| format!("{url} takes no answers of samples"))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Order<'_> {
@@ -238,7 +269,7 @@ impl Order<'_> {
         };
         let sample = sample.whole(self.provider, &self.endpoint, now)?;
         if let Some(api) = &self.api {
-            api.add(sample.answers);
+            api.add(&self.poster, sample.answers).await?;
         }
         let mut request = sample.request;
         if args.forge {
@@ -253,7 +284,7 @@ impl Order<'_> {
 
     /// Goes on answering for the provider's API, since the gateway asks after it has answered.
     async fn linger(&self) -> anyhow::Result<()> {
-        if let Some(api) = &self.api {
+        if let Some(Api::Here(api)) = &self.api {
             output::note(&format!(
                 "(answering for the API of {} for a moment)",
                 self.provider.title

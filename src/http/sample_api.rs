@@ -13,12 +13,17 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::providers::{Endpoint, SampleAnswer};
 
+/// Where another program on this machine posts answers of samples that it sends, as a JSON list.
+pub const ANSWERS_PATH: &str = "/tollgate-sample-answers";
+/// How large such a list may be.
+const MAX_LIST_BYTES: usize = 4 << 20;
 /// How many answers are kept; the oldest go first.
 const MAX_ANSWERS: usize = 10_000;
 /// What setting names end in that say where an API is.
@@ -63,16 +68,44 @@ impl SampleApi {
 
     /// Takes in what samples say.
     pub fn add(&self, answers: Vec<SampleAnswer>) {
-        let mut kept = self.answers.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(answers);
-        let over = kept.len().saturating_sub(MAX_ANSWERS);
-        kept.drain(..over);
+        self.answers.add(answers);
     }
 
     /// Waits until nothing was asked for so long.
     pub async fn idle(&self, quiet: Duration) {
         while tokio::time::timeout(quiet, self.answers.asked.notified()).await.is_ok() {}
     }
+}
+
+impl Answers {
+    fn add(&self, answers: Vec<SampleAnswer>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(answers);
+        let over = kept.len().saturating_sub(MAX_ANSWERS);
+        kept.drain(..over);
+    }
+}
+
+/// Answers as the list that is posted to `ANSWERS_PATH`.
+pub fn list_of(answers: &[SampleAnswer]) -> Value {
+    let answers = answers.iter().map(|one| {
+        let body = String::from_utf8_lossy(&one.body);
+        json!({ "method": one.method.as_str(), "path": one.path, "status": one.status, "body": body })
+    });
+    answers.collect()
+}
+
+fn answers_in(list: &[u8]) -> Option<Vec<SampleAnswer>> {
+    let list: Vec<Value> = serde_json::from_slice(list).ok()?;
+    let answers = list.iter().map(|one| {
+        Some(SampleAnswer {
+            method: one["method"].as_str()?.parse().ok()?,
+            path: one["path"].as_str()?.to_owned(),
+            status: u16::try_from(one["status"].as_u64()?).ok()?,
+            body: one["body"].as_str()?.to_owned().into(),
+        })
+    });
+    answers.collect()
 }
 
 impl Drop for SampleApi {
@@ -99,6 +132,15 @@ pub fn url_settings(settings: &'static [&'static str]) -> impl Iterator<Item = &
 
 async fn answer(State(answers): State<Answers>, request: Request) -> Response {
     answers.asked.notify_one();
+    if request.uri().path() == ANSWERS_PATH {
+        let list = axum::body::to_bytes(request.into_body(), MAX_LIST_BYTES).await.ok();
+        let added = list.and_then(|list| answers_in(&list)).map(|list| answers.add(list));
+        let mut response = Response::new(Body::empty());
+        if added.is_none() {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        return response;
+    }
     let (method, path) = (request.method(), request.uri().path());
     let found = {
         let kept = answers.kept.lock().unwrap_or_else(PoisonError::into_inner);
