@@ -3,11 +3,10 @@
 //! answered. An answer that is not as it should be is a failure. Nothing here may come from a real
 //! customer.
 
+mod api;
 pub mod samples;
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,10 +18,11 @@ use serde_json::json;
 
 use super::output;
 use crate::config::{self, Config};
-use crate::http::sample_api::{self, SampleApi};
+use crate::http::sample_api;
 use crate::ingest::fetch::install_crypto;
-use crate::providers::{Endpoint, PROVIDERS, Provider, SampleAnswer};
+use crate::providers::{Endpoint, PROVIDERS, Provider};
 use crate::receipt::Request;
+use api::Api;
 use samples::Sample;
 
 /// How many requests are under way at a time.
@@ -190,39 +190,6 @@ struct Order<'a> {
     poster: Poster,
     /// The provider's API, where the endpoint's settings say that it is on this machine.
     api: Option<Api>,
-}
-
-/// A provider's API on this machine.
-enum Api {
-    /// Answered here.
-    Here(SampleApi),
-    /// Answered by another program, as by the demo: where it takes answers.
-    There(String),
-}
-
-impl Api {
-    async fn at(address: SocketAddr) -> anyhow::Result<Api> {
-        match SampleApi::start(address).await {
-            Ok(api) => Ok(Api::Here(api)),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                Ok(Api::There(format!("http://{address}{}", sample_api::ANSWERS_PATH)))
-            }
-            Err(error) => Err(error).context(format!("could not answer for the API at {address}")),
-        }
-    }
-
-    async fn add(&self, poster: &Poster, answers: Vec<SampleAnswer>) -> anyhow::Result<()> {
-        match self {
-            Api::Here(api) => api.add(answers),
-            Api::There(url) => {
-                let list = sample_api::list_of(&answers);
-                let taken = poster.client.post(url).json(&list).send().await;
-                let taken = taken.and_then(reqwest::Response::error_for_status);
-                taken.with_context(|| format!("{url} takes no answers of samples"))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Order<'_> {
