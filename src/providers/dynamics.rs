@@ -93,7 +93,8 @@ const UPDATE: &str = "Update";
 const DELETE: &str = "Delete";
 const POWER_AUTOMATE: &str = "power_automate";
 
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// Where a call carries its secrets.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,8 @@ use super::{
 };
 
 use facts::{EVENT_TYPES, EVENTS, Meaning};
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// Mollie.
 pub const PROVIDER: Provider = Provider {

@@ -26,7 +26,8 @@ use super::{
     Step, TranslateError,
 };
 
-pub use sample::{sample_secrets, sample_settings};
+#[cfg(test)]
+use sample::{sample_secrets, sample_settings};
 
 /// Open banking.
 pub const PROVIDER: Provider = Provider {

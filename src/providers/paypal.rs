@@ -34,7 +34,8 @@ use super::{
     Translation, Verdict, no_poll,
 };
 
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// PayPal.
 pub const PROVIDER: Provider = Provider {

@@ -32,7 +32,8 @@ use super::{
     TranslateError, Translation,
 };
 
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// Plaid.
 pub const PROVIDER: Provider = Provider {

@@ -22,7 +22,8 @@ use super::{
     Endpoint, Fetch, Mistake, Provider, REPLIES, SecretKey, TranslateError, Translation, no_poll,
 };
 
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// TrueLayer.
 pub const PROVIDER: Provider = Provider {

@@ -33,7 +33,8 @@ use super::{
 };
 use facts::{EVENT_TYPES, Meaning};
 
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// Wise.
 pub const PROVIDER: Provider = Provider {

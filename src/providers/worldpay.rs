@@ -35,7 +35,8 @@ use super::{
 };
 use facts::EVENT_TYPES;
 
-pub use sample::sample_secrets;
+#[cfg(test)]
+use sample::sample_secrets;
 
 /// Worldpay.
 pub const PROVIDER: Provider = Provider {

@@ -16,7 +16,7 @@ use crate::receipt::signature::jws::base64_url;
 
 use super::notifications::{EVENT_TYPES, RESOURCE_UPDATE};
 use super::verification::configured_key;
-use super::{API_URL, AUDIENCE, ISSUER, JWKS};
+use super::{AUDIENCE, ISSUER, JWKS};
 
 const KEY: &str = include_str!("sample_key.pem");
 const KEY_ID: &str = "sample-bank-key";
@@ -35,8 +35,9 @@ pub fn sample_secrets() -> Vec<(&'static str, String)> {
 }
 
 /// The settings of an endpoint that trusts the samples.
+#[cfg(test)]
 pub fn sample_settings() -> Vec<(&'static str, String)> {
-    vec![(API_URL, BANK.to_owned())]
+    vec![(super::API_URL, BANK.to_owned())]
 }
 
 /// The sample of an event type; `None` for one that the module does not know, and for an endpoint that
