@@ -1,0 +1,1 @@
+//! Connectors that write the status of payments to CRMs.

@@ -1,0 +1,3 @@
+//! The `tollgate-connect` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Strict doubles of the CRMs that connectors write to.
