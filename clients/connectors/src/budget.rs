@@ -1,0 +1,354 @@
+//! What an org allows: calls or points within sliding windows, calls at once, a daily quota, and waits that
+//! the CRM asked for. In comes each call before it is made and what its answer told, out goes a permit, or
+//! a wait that is too long to be waited here. It must never let through more than the CRM allows, so that a
+//! 429 is the exception.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::crm::Fault;
+
+/// A longer wait is not waited for with a delivery in hand: the delivery is given back meanwhile.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Windows are taken to be this much longer than the CRM says, since calls need unequal times to get there.
+const WINDOW_MARGIN: Duration = Duration::from_millis(40);
+/// After a whole call failed, calls pause: so long at first, twice as long each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A daily quota whose reset is not known is looked at again after this.
+const QUOTA_RETRY: Duration = Duration::from_secs(15 * 60);
+
+/// What an org allows, as far as it is known before the first call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Each holds.
+    pub windows: Vec<Window>,
+    /// Calls at once.
+    pub max_in_flight: usize,
+    /// How many of the daily quota are left to others.
+    pub daily_reserve: u64,
+}
+
+/// So many calls, or points, in any span of this length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Calls or points.
+    pub points: u64,
+    /// The span.
+    pub span: Duration,
+}
+
+/// One org's budget. Cheap to share.
+#[derive(Debug)]
+pub struct Budget {
+    in_flight: Arc<Semaphore>,
+    max_in_flight: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    windows: Vec<Spent>,
+    daily_reserve: u64,
+    daily: Option<Daily>,
+    /// Nothing is sent before, and why.
+    blocked: Option<(Instant, String)>,
+    /// Whole calls that failed in a row.
+    failures: u32,
+    counts: Counts,
+}
+
+/// A window and what was spent in it.
+#[derive(Debug)]
+struct Spent {
+    window: Window,
+    calls: VecDeque<(Instant, u64)>,
+    points: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Daily {
+    remaining: u64,
+    limit: Option<u64>,
+    resets_at: Option<Instant>,
+    told_at: Instant,
+}
+
+/// What was done, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls that were let through.
+    pub calls: u64,
+    /// Points that they cost.
+    pub points: u64,
+    /// Answers that told to wait.
+    pub throttled: u64,
+    /// Calls that failed as a whole.
+    pub failed: u64,
+}
+
+/// Where a budget stands, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// What was done so far.
+    pub counts: Counts,
+    /// Left of the daily quota, as last told.
+    pub daily_remaining: Option<u64>,
+    /// The daily quota, as last told.
+    pub daily_limit: Option<u64>,
+    /// For how long nothing will be sent, and why.
+    pub blocked: Option<(Duration, String)>,
+}
+
+/// Leave to make one call; given back when dropped.
+#[must_use = "the call must be made while it is held"]
+#[derive(Debug)]
+pub struct Permit {
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    /// With nothing spent.
+    pub fn new(limits: Limits) -> Budget {
+        let spent = |window| Spent { window, calls: VecDeque::new(), points: 0 };
+        Budget {
+            in_flight: Arc::new(Semaphore::new(limits.max_in_flight.max(1))),
+            max_in_flight: limits.max_in_flight.max(1),
+            state: Mutex::new(State {
+                windows: limits.windows.into_iter().map(spent).collect(),
+                daily_reserve: limits.daily_reserve,
+                daily: None,
+                blocked: None,
+                failures: 0,
+                counts: Counts::default(),
+            }),
+        }
+    }
+
+    /// Waits until a call of this many points may be made. A wait beyond [`PATIENCE`] is answered as
+    /// [`Fault::Throttled`] at once.
+    pub async fn acquire(&self, points: u64) -> Result<Permit, Fault> {
+        let slot = Arc::clone(&self.in_flight).acquire_owned().await;
+        let slot = slot.expect("the semaphore is never closed");
+        loop {
+            let wait = match self.lock().take(points, Instant::now()) {
+                Ok(()) => return Ok(Permit { _slot: slot }),
+                Err((wait, reason)) if wait > PATIENCE => {
+                    return Err(Fault::Throttled { wait, reason });
+                }
+                Err((wait, _)) => wait,
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Waits until a call would be let through now, without making it; at most [`PATIENCE`]. Whoever makes
+    /// up batches waits here first, so that they are as full as they can be.
+    pub async fn ready(&self, points: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let wait = self.lock().wait_for(points, Instant::now()).map(|(wait, _)| wait);
+            match wait {
+                Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    /// The CRM asked for this wait: nothing is sent before it is over.
+    pub fn throttled(&self, wait: Duration, reason: &str) {
+        let mut state = self.lock();
+        state.counts.throttled += 1;
+        state.block(Instant::now() + wait, reason);
+    }
+
+    /// A call failed as a whole: a pause, longer each time. Answers how long.
+    pub fn failed(&self, reason: &str) -> Duration {
+        let mut state = self.lock();
+        state.counts.failed += 1;
+        let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(10)).min(LONGEST_PAUSE);
+        state.failures = state.failures.saturating_add(1);
+        state.block(Instant::now() + pause, reason);
+        pause
+    }
+
+    /// A call got its answer.
+    pub fn succeeded(&self) {
+        self.lock().failures = 0;
+    }
+
+    /// What the CRM told about the day's quota, and when it begins anew where that is known.
+    pub fn daily(&self, remaining: u64, limit: Option<u64>, resets_in: Option<Duration>) {
+        let now = Instant::now();
+        let resets_at = resets_in.map(|wait| now + wait);
+        self.lock().daily = Some(Daily { remaining, limit, resets_at, told_at: now });
+    }
+
+    /// What the CRM told about its windows, in the order of [`Limits::windows`]: the points of one of them
+    /// are other than thought.
+    pub fn set_points(&self, window: usize, points: u64) {
+        if let Some(spent) = self.lock().windows.get_mut(window) {
+            spent.window.points = points.max(1);
+        }
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        let state = self.lock();
+        let now = Instant::now();
+        let blocked = state.blocked.as_ref().filter(|(until, _)| *until > now);
+        Standing {
+            counts: state.counts,
+            daily_remaining: state.daily.map(|daily| daily.remaining),
+            daily_limit: state.daily.and_then(|daily| daily.limit),
+            blocked: blocked.map(|(until, reason)| (*until - now, reason.clone())),
+        }
+    }
+
+    /// How many calls may be made at once.
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Spends the points, or tells how long they are not there.
+    fn take(&mut self, points: u64, now: Instant) -> Result<(), (Duration, String)> {
+        if let Some(wait) = self.wait_for(points, now) {
+            return Err(wait);
+        }
+        for spent in &mut self.windows {
+            spent.calls.push_back((now, points));
+            spent.points += points;
+        }
+        if let Some(daily) = &mut self.daily {
+            daily.remaining = daily.remaining.saturating_sub(1);
+        }
+        self.counts.calls += 1;
+        self.counts.points += points;
+        Ok(())
+    }
+
+    fn wait_for(&mut self, points: u64, now: Instant) -> Option<(Duration, String)> {
+        if let Some((until, reason)) = &self.blocked {
+            if *until > now {
+                return Some((*until - now, reason.clone()));
+            }
+            self.blocked = None;
+        }
+        if let Some(wait) = self.daily_wait(now) {
+            return Some((wait, "the daily quota is used up".to_owned()));
+        }
+        let waits = self.windows.iter_mut().filter_map(|spent| spent.wait_for(points, now));
+        waits.max().map(|wait| (wait, "the rate limit is reached".to_owned()))
+    }
+
+    fn daily_wait(&mut self, now: Instant) -> Option<Duration> {
+        let daily = self.daily.filter(|daily| daily.remaining <= self.daily_reserve)?;
+        // Without a known reset one call in a while finds out.
+        let until = daily.resets_at.unwrap_or(daily.told_at + QUOTA_RETRY);
+        if until <= now {
+            self.daily = None;
+            return None;
+        }
+        Some(until - now)
+    }
+
+    /// A longer block stays.
+    fn block(&mut self, until: Instant, reason: &str) {
+        if self.blocked.as_ref().is_none_or(|(before, _)| *before < until) {
+            self.blocked = Some((until, reason.to_owned()));
+        }
+    }
+}
+
+impl Spent {
+    fn wait_for(&mut self, points: u64, now: Instant) -> Option<Duration> {
+        let span = self.window.span + WINDOW_MARGIN;
+        while self.calls.front().is_some_and(|(at, _)| *at + span <= now) {
+            let (_, freed) = self.calls.pop_front().expect("there is a first");
+            self.points -= freed;
+        }
+        // What costs more than the whole window goes alone.
+        let allowed = self.window.points.max(points);
+        let mut over = (self.points + points).saturating_sub(allowed);
+        if over == 0 {
+            return None;
+        }
+        for (at, freed) in &self.calls {
+            over = over.saturating_sub(*freed);
+            if over == 0 {
+                return Some(*at + span - now);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(points: u64, seconds: u64) -> Limits {
+        let span = Duration::from_secs(seconds);
+        Limits { windows: vec![Window { points, span }], max_in_flight: 10, daily_reserve: 0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_span_of_the_windows_length_has_more_than_its_points() {
+        let budget = Budget::new(limits(80, 2));
+        let mut spent: Vec<(Instant, u64)> = Vec::new();
+        for call in 0..100 {
+            let points = if call % 4 == 0 { 20 } else { 5 };
+            let _permit = budget.acquire(points).await.expect("no long wait");
+            spent.push((Instant::now(), points));
+        }
+        for (start, _) in &spent {
+            let end = *start + Duration::from_secs(2);
+            let within = spent.iter().filter(|(at, _)| at >= start && *at < end);
+            assert!(within.map(|(_, points)| points).sum::<u64>() <= 80);
+        }
+        let took = spent[99].0 - spent[0].0;
+        let best = Duration::from_secs_f64((25.0 * 20.0 + 75.0 * 5.0 - 80.0) / 40.0);
+        assert!(took < best.mul_f64(1.15), "{took:?} for {best:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_and_a_short_one_is_waited() {
+        let budget = Budget::new(limits(100, 10));
+        budget.throttled(Duration::from_secs(300), "slow down");
+        let told = budget.acquire(1).await.expect_err("blocked for long");
+        assert!(matches!(told, Fault::Throttled { wait, .. } if wait.as_secs() == 300));
+        tokio::time::advance(Duration::from_secs(290)).await;
+        let before = Instant::now();
+        let _permit = budget.acquire(1).await.expect("a short wait");
+        assert!(before.elapsed() >= Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_days_reserve_is_left_alone_until_the_reset() {
+        let budget = Budget::new(Limits { daily_reserve: 50, ..limits(100, 1) });
+        budget.daily(51, Some(1_000), Some(Duration::from_secs(3_600)));
+        let _permit = budget.acquire(1).await.expect("one is left");
+        assert!(matches!(budget.acquire(1).await, Err(Fault::Throttled { .. })));
+        tokio::time::advance(Duration::from_secs(3_601)).await;
+        let _permit = budget.acquire(1).await.expect("a new day");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_end_with_an_answer() {
+        let budget = Budget::new(limits(100, 1));
+        assert_eq!(budget.failed("502"), Duration::from_millis(500));
+        assert_eq!(budget.failed("502"), Duration::from_secs(1));
+        budget.succeeded();
+        assert_eq!(budget.failed("502"), Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,30 @@
+//! The CRMs that can be written to: one row each, with the function that signs in to it. Everything else
+//! finds a CRM here.
+
+use std::sync::Arc;
+
+use crate::config::Mistake;
+use crate::crm::Crm;
+use crate::orgs::Orgs;
+
+/// A CRM that can be written to.
+pub struct Kind {
+    /// Its name, on the command line and as a provider of the gateway's.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// The keys that `options` of an object may have.
+    pub object_options: &'static [&'static str],
+    /// Reads the `[crm]` table of a configuration.
+    pub open: fn(toml::Table, &Orgs) -> Result<Arc<dyn Crm>, Mistake>,
+    /// A whole configuration with comments, which works once its secrets are set.
+    pub example: &'static str,
+}
+
+/// All of them, by name.
+pub const CRMS: &[Kind] = &[];
+
+/// The one of this name.
+pub fn find(name: &str) -> Option<&'static Kind> {
+    CRMS.iter().find(|kind| kind.name == name)
+}
