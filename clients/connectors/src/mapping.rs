@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use tollgate_client::Event;
 
 pub use condition::Conditions;
-pub use field::{Convert, FieldRule, Moment, OnConflict};
+pub use field::{Convert, FieldRule, Moment, OnConflict, Piece, Source};
 pub use path::EventPath;
 
 use crate::config::Mistake;
