@@ -16,10 +16,17 @@
 
 pub mod api;
 pub mod budget;
+pub mod check;
 pub mod config;
 pub mod crm;
 pub mod crms;
+pub mod intake;
 pub mod mapping;
+pub mod operations;
 pub mod orgs;
+pub mod report;
+#[cfg(test)]
+mod shelf;
 pub mod tokens;
+pub mod trace;
 pub mod value;
