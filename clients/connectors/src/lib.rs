@@ -24,6 +24,7 @@ pub mod intake;
 pub mod mapping;
 pub mod operations;
 pub mod orgs;
+pub mod plan;
 pub mod report;
 #[cfg(test)]
 mod shelf;
