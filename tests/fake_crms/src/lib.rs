@@ -13,6 +13,86 @@
 //! - [`callback`]: sends webhooks; [`ids`]: random ids; [`state`]: a mutex for a backend's state.
 //!
 //! It must never reach beyond the loopback, and never know what a connector meant to send.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use fake_crms::*;
+//! use serde_json::json;
+//!
+//! pub struct Acme {
+//!     site: Site,
+//!     pub tokens: Tokens,
+//!     payments: State<Table>,
+//! }
+//!
+//! impl Acme {
+//!     pub fn new(site: &Site) -> Acme {
+//!         let hour = Lifetime { time: Some(Duration::from_secs(3_600)), ..Lifetime::default() };
+//!         let schema = vec![
+//!             Field::text("payment_id", 64).unique(Match::IgnoreCase).required(),
+//!             Field::picklist("status", &["paid", "refunded"]),
+//!         ];
+//!         Acme {
+//!             tokens: Tokens::new(site.clock.clone(), hour),
+//!             payments: State::new(Table::new(schema, |n| format!("{n:019}"))),
+//!             site: site.clone(),
+//!         }
+//!     }
+//!
+//!     fn upsert(&self, request: &Request, key: &str, fields: &table::Fields) -> Reply {
+//!         let by = By::call(request, "connector", self.site.clock.now());
+//!         let mut payments = self.payments.lock();
+//!         match payments.upsert("payment_id", &json!(key), fields, &by) {
+//!             Ok(written) => {
+//!                 self.site.journal.wrote(written.commit("payment", key));
+//!                 Reply::json(200, &json!({ "id": written.id, "created": written.created }))
+//!             }
+//!             Err(errors) => Reply::json(400, &json!({ "error": format!("{:?}", errors[0]) })),
+//!         }
+//!     }
+//! }
+//!
+//! impl Backend for Acme {
+//!     fn handle(&self, request: &Request) -> Reply {
+//!         let segments = request.segments();
+//!         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+//!         match (request.host, &segments[..]) {
+//!             (Host::Auth, ["token"]) => Reply::json(
+//!                 200,
+//!                 &json!({ "access_token": self.tokens.issue("org"), "api": self.site.api_url }),
+//!             ),
+//!             (Host::Api, ["payments", key]) => {
+//!                 let token = request.credential("Bearer").unwrap_or_default();
+//!                 if self.tokens.check(token).is_err() {
+//!                     return Reply::json(401, &json!({ "error": "INVALID_TOKEN" }));
+//!                 }
+//!                 match request.json().ok().as_ref().and_then(|body| body.as_object()) {
+//!                     Some(fields) => self.upsert(request, key, fields),
+//!                     None => Reply::json(400, &json!({ "error": "BAD_JSON" })),
+//!                 }
+//!             }
+//!             _ => Reply::json(404, &json!({ "error": "NOT_FOUND" })),
+//!         }
+//!     }
+//!
+//!     fn tenant(&self, request: &Request) -> String {
+//!         let token = request.credential("Bearer").unwrap_or_default();
+//!         self.tokens.tenant(token).unwrap_or_default()
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let server = Server::start(Clock::real(), Acme::new).await.expect("two ports of the loopback");
+//! let lost = server.faults().add(Fault::new(Effect::Close(Write::Applied)).containing("pay_1"));
+//! // Start a connector on server.auth_url() and server.api_url(); kill it at lost.hit().await.
+//! server.backend().tokens.kill_all();
+//! server.clock().advance(Duration::from_secs(60));
+//! assert!(server.journal().second_creates().is_empty());
+//! # assert_eq!(lost.hits(), 0);
+//! # }
+//! ```
 
 pub mod callback;
 pub mod clock;

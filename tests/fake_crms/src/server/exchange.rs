@@ -122,6 +122,11 @@ async fn struck<B: Backend>(
         Write::Applied => Some(shared.backend.handle(&request)),
         Write::Lost => None,
     };
+    let real = || {
+        let reply = shared.backend.handle(&request);
+        strike.hit();
+        reply
+    };
     match strike.effect {
         Effect::Answer(write, ref reply) => {
             applied(write);
@@ -135,8 +140,7 @@ async fn struck<B: Backend>(
             Ok(shared.send(number, reply))
         }
         Effect::DelayAnswer(wait) => {
-            let reply = shared.backend.handle(&request);
-            strike.hit();
+            let reply = real();
             tokio::time::sleep(wait).await;
             Ok(shared.send(number, reply))
         }
@@ -151,8 +155,7 @@ async fn struck<B: Backend>(
             Err(Cut)
         }
         Effect::Truncate => {
-            let reply = shared.backend.handle(&request);
-            strike.hit();
+            let reply = real();
             if reply.body.is_empty() {
                 return Err(Cut);
             }
@@ -160,15 +163,11 @@ async fn struck<B: Backend>(
             Ok(shared.send(number, reply).map(|body| Sending { cut_at: Some(cut_at), ..body }))
         }
         Effect::ContentType(content_type) => {
-            let reply = shared.backend.handle(&request).with_header("content-type", content_type);
-            strike.hit();
-            Ok(shared.send(number, reply))
+            Ok(shared.send(number, real().with_header("content-type", content_type)))
         }
         Effect::Drip(piece, pause) => {
-            let reply = shared.backend.handle(&request);
-            strike.hit();
             let drip = Some((piece.max(1), pause));
-            Ok(shared.send(number, reply).map(|body| Sending { drip, ..body }))
+            Ok(shared.send(number, real()).map(|body| Sending { drip, ..body }))
         }
     }
 }

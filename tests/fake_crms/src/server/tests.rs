@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Commit, Effect, Fault, State, Write, faults::bad_gateway};
+use crate::{Commit, Effect, Fault, State, Write, callback, faults::bad_gateway};
 
 struct Counter {
     site: Site,
@@ -143,4 +143,17 @@ async fn a_body_beyond_the_bound_is_refused() {
     let body = "x".repeat(16 * 1024 * 1024 + 1);
     assert!(exchange(&server, "POST", &body).await.starts_with("HTTP/1.1 413 "));
     assert_eq!(server.journal().commits().len(), 0);
+}
+
+#[tokio::test]
+async fn a_callback_reaches_a_server_and_nothing_beyond_the_loopback() {
+    let server = counter().await;
+    let post = |url: String| async move {
+        let body = bytes::Bytes::from_static(b"{}");
+        callback::post(&url, &[("x-sign", "1")], body, Duration::from_secs(5)).await
+    };
+    let reply = post(format!("{}/add/a%20b", server.api_url())).await.expect("an answer");
+    assert_eq!(reply.body_json().expect("JSON")["sum"], 1);
+    assert_eq!(server.journal().calls()[0].headers["x-sign"], "1");
+    assert!(post("http://192.0.2.1/".to_owned()).await.is_err());
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::clock::after;
 
 fn at(seconds: u64) -> Timestamp {
     after(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
