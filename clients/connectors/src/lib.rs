@@ -16,10 +16,20 @@
 
 pub mod api;
 pub mod budget;
+pub mod collapse;
 pub mod config;
+pub mod connector;
 pub mod crm;
 pub mod crms;
+pub mod dispatch;
+pub mod gateway;
+pub mod guard;
+pub mod intake;
 pub mod mapping;
+pub mod memory;
 pub mod orgs;
+pub mod report;
 pub mod tokens;
+pub mod trace;
 pub mod value;
+pub mod writer;
