@@ -305,12 +305,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_span_of_the_windows_length_has_more_than_its_points() {
         let budget = Budget::new(limits(80, 2));
-        let mut spent: Vec<(Instant, u64)> = Vec::new();
-        for call in 0..100 {
-            let points = if call % 4 == 0 { 20 } else { 5 };
-            let _permit = budget.acquire(points).await.expect("no long wait");
-            spent.push((Instant::now(), points));
-        }
+        let calls = (0..100).map(|call| {
+            let (budget, points) = (&budget, if call % 4 == 0 { 20 } else { 5 });
+            async move {
+                let _permit = budget.acquire(points).await.expect("no long wait");
+                (Instant::now(), points)
+            }
+        });
+        let mut spent: Vec<(Instant, u64)> = futures::future::join_all(calls).await;
+        spent.sort();
         for (start, _) in &spent {
             let end = *start + Duration::from_secs(2);
             let within = spent.iter().filter(|(at, _)| at >= start && *at < end);

@@ -1,0 +1,1 @@
+//! Connectors against doubles of the CRMs and a real gateway.
