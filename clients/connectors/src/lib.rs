@@ -18,6 +18,7 @@ pub mod api;
 pub mod budget;
 pub mod check;
 pub mod collapse;
+pub mod commands;
 pub mod config;
 pub mod connector;
 pub mod crm;
