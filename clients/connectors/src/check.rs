@@ -9,7 +9,7 @@ mod statuses;
 mod suggest;
 
 use crate::config::Events;
-use crate::crm::{Description, Facts, Fault};
+use crate::crm::{Description, Facts, Fault, Field};
 use crate::mapping::{EventPath, Mapping};
 
 use statuses::Reach;
@@ -41,6 +41,14 @@ pub struct Setting<'a> {
     pub events: &'a Events,
     /// What is always so about the CRM.
     pub facts: &'static Facts,
+    /// Whether the CRM takes fields and options by what people see as well.
+    pub takes_labels: bool,
+}
+
+/// A description as the CRM understands names.
+struct Described<'a> {
+    description: &'a Description,
+    takes_labels: bool,
 }
 
 /// The findings about one mapping, which stands at `at`, for example `objects[0]`.
@@ -51,6 +59,7 @@ pub fn check(
     setting: &Setting<'_>,
 ) -> Vec<Finding> {
     let mut found = Findings::default();
+    let described = Described { description, takes_labels: setting.takes_labels };
     let reach = Reach::of(setting.events, &mapping.when);
     statuses::check_words(&mut found, &format!("{at}.when"), &mapping.when);
     if reach.is_empty() {
@@ -59,12 +68,12 @@ pub fn check(
             "no event gets here: `gateway.filter` and `when` exclude each other",
         );
     }
-    matches::check(&mut found, at, mapping, description, setting.facts);
+    matches::check(&mut found, at, mapping, &described, setting.facts);
     for (name, rule) in &mapping.fields {
         let key = format!("{at}.fields.{name}");
-        fields::check(&mut found, &key, (name, rule), description, &reach);
+        fields::check(&mut found, &key, (name, rule), &described, &reach);
     }
-    fields::check_required(&mut found, at, mapping, description);
+    fields::check_required(&mut found, at, mapping, &described);
     matches::check_waiting(&mut found, at, mapping, setting.facts);
     found.0
 }
@@ -83,6 +92,28 @@ pub fn of_refusal(at: &str, object: &str, fault: &Fault) -> Option<Finding> {
         | Fault::Transient { .. }
         | Fault::Raced { .. }
         | Fault::Unauthorized { .. } => None,
+    }
+}
+
+impl Described<'_> {
+    /// The field of this name; by its label only if no other has it.
+    fn field(&self, name: &str) -> Option<&Field> {
+        let mut labelled = self.description.fields.iter().filter(|field| field.label == name);
+        self.description.field(name).or_else(|| match (labelled.next(), labelled.next()) {
+            (Some(field), None) if self.takes_labels => Some(field),
+            (Some(_) | None, _) => None,
+        })
+    }
+
+    /// Whether a name is one of the field's.
+    fn is(&self, field: &Field, name: &str) -> bool {
+        self.field(name).is_some_and(|named| named.name == field.name)
+    }
+
+    /// Whether the choice has this option.
+    fn takes(&self, field: &Field, text: &str) -> bool {
+        let is = |label: &str| self.takes_labels && label == text;
+        field.options.iter().any(|option| option.value == text || is(&option.label))
     }
 }
 

@@ -3,8 +3,8 @@
 use rust_decimal::Decimal;
 
 use super::statuses::{Reach, check_words};
-use super::{Findings, is_always_there, suggest};
-use crate::crm::{Description, Field, FieldKind};
+use super::{Described, Findings, is_always_there, suggest};
+use crate::crm::{Field, FieldKind};
 use crate::mapping::{Convert, EventPath, FieldRule, Mapping, Piece, Policy, Source};
 use crate::value::Value;
 
@@ -50,22 +50,22 @@ pub fn check(
     found: &mut Findings,
     key: &str,
     (name, rule): (&str, &FieldRule),
-    description: &Description,
+    described: &Described<'_>,
     reach: &Reach,
 ) {
     check_words(found, &format!("{key}.when"), &rule.when);
-    let Some(field) = description.field(name) else {
-        return found.error(key, suggest::field(name, description));
+    let Some(field) = described.field(name) else {
+        return found.error(key, suggest::field(name, described.description));
     };
     if !field.writable {
         found.error(key, "the field cannot be written, at least not with this credential");
     }
-    check_flag(found, key, rule, description);
+    check_flag(found, key, rule, described);
     if rule.clear && field.required {
         found.warning(key, "a record must have this field, and `clear` would empty it");
     }
     for value in rule.known_values() {
-        if let Err(words) = fits(field, value) {
+        if let Err(words) = fits(described, field, value) {
             found.error(key, words);
         }
     }
@@ -73,7 +73,7 @@ pub fn check(
         Source::Constant(_) => {}
         Source::Template(pieces) => check_template(found, key, field, (rule, pieces)),
         Source::From(path) if rule.values.is_empty() => {
-            check_value(found, key, field, (rule, path, reach));
+            check_value(found, key, (described, field), (rule, path, reach));
         }
         Source::From(path) => check_entries(found, key, (rule, path), reach),
     }
@@ -84,17 +84,19 @@ pub fn check_required(
     found: &mut Findings,
     at: &str,
     mapping: &Mapping,
-    description: &Description,
+    described: &Described<'_>,
 ) {
     if mapping.policy == Policy::UpdateOnly {
         return;
     }
     // A new record is made with its first key.
     let made_with = mapping.matches.first().and_then(|first| first.field.as_deref());
-    let required = description.fields.iter().filter(|field| field.required && field.writable);
-    for field in required.filter(|field| made_with != Some(field.name.as_str())) {
+    let required =
+        described.description.fields.iter().filter(|field| field.required && field.writable);
+    for field in required.filter(|field| !made_with.is_some_and(|name| described.is(field, name))) {
         let name = &field.name;
-        let Some(rule) = mapping.fields.get(name) else {
+        let mapped = mapping.fields.iter().find(|(mapped, _)| described.is(field, mapped));
+        let Some((_, rule)) = mapped else {
             let words = format!(
                 "a new record must have `{name}` ({}), which nothing fills: add it, or set `policy = \
                  \"update_only\"`",
@@ -117,11 +119,11 @@ pub fn check_required(
     }
 }
 
-fn check_flag(found: &mut Findings, key: &str, rule: &FieldRule, description: &Description) {
+fn check_flag(found: &mut Findings, key: &str, rule: &FieldRule, described: &Described<'_>) {
     let Some(name) = &rule.flag_field else { return };
     let key = format!("{key}.flag_field");
-    match description.field(name) {
-        None => found.error(&key, suggest::field(name, description)),
+    match described.field(name) {
+        None => found.error(&key, suggest::field(name, described.description)),
         Some(flag) if !flag.writable => found.error(&key, format!("`{name}` cannot be written")),
         Some(flag) if flag.kind != FieldKind::Text => {
             found.error(&key, format!("`{name}` must be a text, and is {}", words_of(flag.kind)));
@@ -131,7 +133,7 @@ fn check_flag(found: &mut Findings, key: &str, rule: &FieldRule, description: &D
 }
 
 /// Whether a value of the configuration is one that the field can hold.
-fn fits(field: &Field, value: &Value) -> Result<(), String> {
+fn fits(described: &Described<'_>, field: &Field, value: &Value) -> Result<(), String> {
     let text = value.text();
     let refuse = || Err(format!("`{text}` is written to a field that is {}", words_of(field.kind)));
     let right = match field.kind {
@@ -145,7 +147,7 @@ fn fits(field: &Field, value: &Value) -> Result<(), String> {
         FieldKind::Email => text.contains('@'),
         FieldKind::Choice => {
             let options = &field.options;
-            if !options.is_empty() && !options.iter().any(|option| option.value == text) {
+            if !options.is_empty() && !described.takes(field, &text) {
                 return Err(suggest::option(&text, options));
             }
             true
@@ -191,7 +193,7 @@ fn check_template(
 fn check_value(
     found: &mut Findings,
     key: &str,
-    field: &Field,
+    (described, field): (&Described<'_>, &Field),
     (rule, path, reach): (&FieldRule, &EventPath, &Reach),
 ) {
     let shape = shape(path);
@@ -209,10 +211,8 @@ fn check_value(
     let options = &field.options;
     if field.kind == FieldKind::Choice && !options.is_empty() && is_closed(path) {
         let words = reach.within(&rule.when).words(path);
-        let unknown: Vec<String> = words
-            .into_iter()
-            .filter(|word| !options.iter().any(|option| option.value == *word))
-            .collect();
+        let unknown: Vec<String> =
+            words.into_iter().filter(|word| !described.takes(field, word)).collect();
         if !unknown.is_empty() {
             let advice = suggest::option(&unknown[0], options);
             let words = format!(

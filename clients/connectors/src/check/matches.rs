@@ -1,7 +1,7 @@
 //! Whether records can be found, and made, by the keys of a mapping, and what waiting for them means.
 
-use super::{Findings, suggest};
-use crate::crm::{Description, Facts};
+use super::{Described, Findings, suggest};
+use crate::crm::Facts;
 use crate::mapping::{Mapping, Match, NoMatch, Park, Policy};
 
 /// The findings about the keys.
@@ -9,7 +9,7 @@ pub fn check(
     found: &mut Findings,
     at: &str,
     mapping: &Mapping,
-    description: &Description,
+    described: &Described<'_>,
     facts: &Facts,
 ) {
     for (index, one) in mapping.matches.iter().enumerate() {
@@ -19,7 +19,7 @@ pub fn check(
             found.warning(&key, format!("many events have the same `{path}`: it tells no record"));
         }
         let makes = index == 0 && mapping.policy != Policy::UpdateOnly;
-        check_field(found, &key, (one, makes), description, facts);
+        check_field(found, &key, (one, makes), described, facts);
     }
 }
 
@@ -28,12 +28,12 @@ fn check_field(
     found: &mut Findings,
     key: &str,
     (one, makes): (&Match, bool),
-    description: &Description,
+    described: &Described<'_>,
     facts: &Facts,
 ) {
     let Some(name) = &one.field else { return };
-    let Some(field) = description.field(name) else {
-        return found.error(key, suggest::field(name, description));
+    let Some(field) = described.field(name) else {
+        return found.error(key, suggest::field(name, described.description));
     };
     if one.unique && !field.unique {
         let words = format!(
@@ -67,14 +67,10 @@ pub fn check_waiting(found: &mut Findings, at: &str, mapping: &Mapping, facts: &
         return;
     }
     match mapping.no_match {
-        NoMatch::Skip => found.warning(
-            &format!("{at}.no_match"),
-            "an event that is faster than its record is passed over for good; `park` waits for it",
-        ),
-        NoMatch::DeadLetter => found.warning(
-            &format!("{at}.no_match"),
-            "an event that is faster than its record is put aside at once; `park` waits for it",
-        ),
+        NoMatch::Skip | NoMatch::DeadLetter if mapping.park != Park::default() => {
+            found.warning(&park, "only counts with `no_match = \"park\"`");
+        }
+        NoMatch::Skip | NoMatch::DeadLetter => {}
         NoMatch::Park if mapping.park.every > mapping.park.at_most => {
             found.warning(&park, "`every` is longer than `at_most`: no record is looked up twice");
         }

@@ -9,7 +9,7 @@ const MATCH: &str =
 fn findings_of(config: &Config) -> Vec<String> {
     let shelf = Shelf::default();
     let facts = crate::crm::Crm::facts(&shelf);
-    let setting = Setting { events: &config.gateway.filter, facts };
+    let setting = Setting { events: &config.gateway.filter, facts, takes_labels: false };
     let found = check("objects[0]", &config.objects[0], &shelf::description(), &setting);
     let shown = |one: Finding| format!("{:?} {}: {}", one.severity, one.key, one.words);
     found.into_iter().map(shown).collect()
@@ -82,7 +82,11 @@ fn money_in_minor_units_is_not_what_an_amount_holds() {
     );
     let config = shelf::config(&object);
     let shelf = Shelf::default();
-    let setting = Setting { events: &config.gateway.filter, facts: crate::crm::Crm::facts(&shelf) };
+    let setting = Setting {
+        events: &config.gateway.filter,
+        facts: crate::crm::Crm::facts(&shelf),
+        takes_labels: false,
+    };
     let found = check("objects[0]", &config.objects[0], &description, &setting);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].words.contains("129.95"), "{found:?}");
@@ -201,16 +205,28 @@ fn what_becomes_of_events_without_a_record_is_told() {
         findings_of(&shelf::config(&format!("{text}\n{MATCH}fields.dealname = \"subject\"")))
     };
     let update_only = "policy = \"update_only\"\n";
-    is_one(&with(&format!("{update_only}no_match = \"skip\"")), WARNING, "`park` waits for it");
-    is_one(
-        &with(&format!("{update_only}no_match = \"dead_letter\"")),
-        WARNING,
-        "put aside at once",
-    );
+    let skip = format!("{update_only}no_match = \"skip\"\n");
+    assert!(with(&skip).is_empty());
+    is_one(&with(&format!("{skip}park.every = \"1h\"")), WARNING, "only counts with `no_match");
     is_one(&with(&format!("{update_only}park.every = \"5s\"")), WARNING, "finds nothing");
     is_one(&with(&format!("{update_only}park.at_most = \"1m\"")), WARNING, "looked up twice");
     is_one(&with("park.every = \"1h\""), WARNING, "only counts with");
     assert!(with(update_only).is_empty());
+}
+
+#[test]
+fn a_crm_that_takes_labels_finds_fields_and_options_by_them() {
+    let object = format!(
+        "policy = \"update_only\"\n{MATCH}fields.\"Deal Stage\" = {{ constant = \"Closed Won\" }}"
+    );
+    let config = shelf::config(&object);
+    let shelf = Shelf::default();
+    let found = |takes_labels| {
+        let facts = crate::crm::Crm::facts(&shelf);
+        let setting = Setting { events: &config.gateway.filter, facts, takes_labels };
+        check("objects[0]", &config.objects[0], &shelf::description(), &setting).len()
+    };
+    assert_eq!((found(true), found(false)), (0, 1));
 }
 
 #[test]

@@ -48,7 +48,11 @@ pub fn run(kind: &'static Kind, args: Args) -> anyhow::Result<()> {
 /// Signs in and holds each mapping against the CRM; a fault where the CRM gives no answer to that.
 pub async fn examine(config: &Config, crm: &dyn Crm) -> Result<Examined, Fault> {
     let identity = crm.identify().await?;
-    let setting = Setting { events: &config.gateway.filter, facts: crm.facts() };
+    let setting = Setting {
+        events: &config.gateway.filter,
+        facts: crm.facts(),
+        takes_labels: crm.takes_labels(),
+    };
     let mut objects = Vec::with_capacity(config.objects.len());
     for (index, mapping) in config.objects.iter().enumerate() {
         let at = format!("objects[{index}]");

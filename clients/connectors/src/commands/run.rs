@@ -105,6 +105,15 @@ async fn serve(kind: &'static Kind, args: Args) -> anyhow::Result<()> {
     let targets = open_all(kind, &args.config)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
+    live_all(kind, targets, stop).await
+}
+
+/// Runs all until each has ended; the last error is the one that is told.
+async fn live_all(
+    kind: &'static Kind,
+    targets: Vec<Target>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut lives = Vec::with_capacity(targets.len());
     let mut memories = HashMap::new();
     for target in targets {
@@ -210,7 +219,7 @@ impl Life {
     }
 
     async fn lived(self, stop: CancellationToken) -> anyhow::Result<()> {
-        match stop.run_until_cancelled(self.wait_for_crm()).await {
+        match stop.run_until_cancelled(wait_for_crm(&self.target, &self.report)).await {
             Some(checked) => checked?,
             None => return Ok(()),
         }
@@ -221,36 +230,36 @@ impl Life {
         tracing::info!("running");
         connector.run(stop).await.context("the subscription ended")
     }
+}
 
-    /// Until the CRM has told what the mappings are held against.
-    async fn wait_for_crm(&self) -> anyhow::Result<()> {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let asked = match examine(&self.target.config, self.target.crm.as_ref()).await {
-                Ok(examined) => {
-                    self.report.identity(&examined.identity);
-                    self.report.authorized();
-                    tracing::info!(identity = examined.identity, "signed in");
-                    return admit(examined.findings());
-                }
-                Err(Fault::Unauthorized { reason }) => {
-                    self.report.unauthorized(&reason);
-                    bail!("the CRM refuses the credential: {reason}");
-                }
-                Err(fault @ (Fault::Permanent { .. } | Fault::Gone { .. })) => {
-                    return Err(anyhow!(fault).context("the CRM refuses"));
-                }
-                Err(Fault::Throttled { wait, reason }) => (Some(wait), reason),
-                Err(Fault::Transient { wait, reason }) => (wait, reason),
-                Err(Fault::Raced { reason }) => (None, reason),
-            };
-            let (told, reason) = asked;
-            let pause = wait.max(told.unwrap_or_default().min(LONGEST_ASKED_WAIT));
-            tracing::warn!(reason, pause_seconds = pause.as_secs_f64(), "waits for the CRM");
-            self.report.phase(Phase::Waiting(reason));
-            tokio::time::sleep(pause).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
+/// Until the CRM has told what the mappings are held against.
+async fn wait_for_crm(target: &Target, report: &Report) -> anyhow::Result<()> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let asked = match examine(&target.config, target.crm.as_ref()).await {
+            Ok(examined) => {
+                report.identity(&examined.identity);
+                report.authorized();
+                tracing::info!(identity = examined.identity, "signed in");
+                return admit(examined.findings());
+            }
+            Err(Fault::Unauthorized { reason }) => {
+                report.unauthorized(&reason);
+                bail!("the CRM refuses the credential: {reason}");
+            }
+            Err(fault @ (Fault::Permanent { .. } | Fault::Gone { .. })) => {
+                return Err(anyhow!(fault).context("the CRM refuses"));
+            }
+            Err(Fault::Throttled { wait, reason }) => (Some(wait), reason),
+            Err(Fault::Transient { wait, reason }) => (wait, reason),
+            Err(Fault::Raced { reason }) => (None, reason),
+        };
+        let (told, reason) = asked;
+        let pause = wait.max(told.unwrap_or_default().min(LONGEST_ASKED_WAIT));
+        tracing::warn!(reason, pause_seconds = pause.as_secs_f64(), "waits for the CRM");
+        report.phase(Phase::Waiting(reason));
+        tokio::time::sleep(pause).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
@@ -269,5 +278,76 @@ fn admit<'a>(findings: impl Iterator<Item = &'a crate::check::Finding>) -> anyho
     match errors.as_slice() {
         [] => Ok(()),
         _ => bail!("the configuration does not fit the CRM: {}", errors.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shelf::{self, KIND, Shelf};
+
+    const RIGHT: &str = "policy = \"update_only\"\nmatch = [{ field = \"payment_id\", from = \
+                         \"references.payment\", unique = true }]\n";
+
+    fn target(folder: &tempfile::TempDir, field: &str, shelf: Shelf) -> Target {
+        let mut config = shelf::config(&format!("{RIGHT}fields.{field} = \"status\"\n"));
+        config.connector.memory = Some(folder.path().join("memory.db"));
+        Target { name: "eu".to_owned(), config: Arc::new(config), crm: Arc::new(shelf) }
+    }
+
+    #[tokio::test]
+    async fn a_mapping_that_does_not_fit_does_not_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let targets = vec![target(&folder, "nots", Shelf::default())];
+        let refused =
+            live_all(&KIND, targets, CancellationToken::new()).await.expect_err("refused");
+        let refused = format!("{refused:#}");
+        assert!(
+            refused.contains("objects[0].fields.nots") && refused.contains("`note`"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_credential_that_is_refused_ends_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let shelf = Shelf::default();
+        let refusal = Fault::Unauthorized { reason: "invalid_client".to_owned() };
+        shelf.faults.lock().expect("no panic").push_back(refusal);
+        let targets = vec![target(&folder, "note", shelf)];
+        let refused =
+            live_all(&KIND, targets, CancellationToken::new()).await.expect_err("refused");
+        assert!(format!("{refused:#}").contains("invalid_client"), "{refused:#}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crm_that_is_away_is_waited_for() {
+        let shelf = Shelf::default();
+        for _ in 0..3 {
+            shelf.faults.lock().expect("no panic").push_back(Fault::transient("502"));
+        }
+        let target = Target {
+            name: "eu".to_owned(),
+            config: Arc::new(shelf::config(&format!("{RIGHT}fields.note = \"status\"\n"))),
+            crm: Arc::new(shelf),
+        };
+        let report = Report::new("shelf", "eu", "crm", Arc::clone(&target.crm));
+        let began = tokio::time::Instant::now();
+        wait_for_crm(&target, &report).await.expect("it is there in the end");
+        assert_eq!(began.elapsed(), Duration::from_secs(1 + 2 + 4));
+        assert_eq!(report.status().identity, "the shelf");
+    }
+
+    #[tokio::test]
+    async fn without_a_gateway_it_waits_and_stops_when_it_is_told_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stop = CancellationToken::new();
+        let targets = vec![target(&folder, "note", Shelf::default())];
+        let mut running = tokio::spawn(live_all(&KIND, targets, stop.clone()));
+        let waits = tokio::time::timeout(Duration::from_millis(300), &mut running).await;
+        assert!(waits.is_err(), "{waits:?}");
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+        ended.expect("it stops").expect("no panic").expect("as it was told to");
     }
 }
