@@ -88,7 +88,8 @@ impl Stage {
         let mut payments = HashMap::new();
         let mut page_token = String::new();
         loop {
-            let request = ListPaymentsRequest { page_size: 1_000, page_token, ..Default::default() };
+            let request =
+                ListPaymentsRequest { page_size: 1_000, page_token, ..Default::default() };
             let listed = self.client.payments().list_payments(request).await;
             let listed = listed.expect("the gateway answers").into_inner();
             for payment in listed.payments {
@@ -116,7 +117,11 @@ impl Stage {
             }
         });
         assert!(found.await.is_ok(), "{}: {last}", target.name);
-        assert!(target.double.journal().second_creates().is_empty(), "{}: created twice", target.name);
+        assert!(
+            target.double.journal().second_creates().is_empty(),
+            "{}: created twice",
+            target.name
+        );
     }
 
     /// Waits until the subscription has nothing outstanding and nothing waiting.
@@ -141,7 +146,8 @@ impl Stage {
         };
         let timeline = self.client.payments().get_timeline(request).await.expect("it is known");
         let wanted = format!("subscriptions/{subscription}");
-        let deliveries = timeline.into_inner().entries.into_iter().flat_map(|entry| entry.deliveries);
+        let deliveries =
+            timeline.into_inner().entries.into_iter().flat_map(|entry| entry.deliveries);
         let mine = deliveries.filter(|delivery| delivery.subscription == wanted);
         mine.map(|delivery| (delivery.outcome, delivery.external_ref)).collect()
     }
