@@ -50,7 +50,9 @@ async fn main() -> anyhow::Result<()> {
     let site = Site::new(ENDPOINTS)?;
     let _gateway = site.start_gateway().await?;
     let client = Client::connect(site.grpc_url()).await?;
-    println!("A gateway, six connectors, and six LOCAL FAKES of CRMs: nothing leaves this machine.\n");
+    println!(
+        "A gateway, six connectors, and six LOCAL FAKES of CRMs: nothing leaves this machine.\n"
+    );
     let mut crms = Vec::new();
     for kind in tollgate_connectors::crms::CRMS {
         crms.push(open(kind.title, kind.name, &site).await?);
@@ -97,7 +99,8 @@ async fn settled(client: &Client, crms: &[Crm]) -> anyhow::Result<Vec<Payment>> 
         let live_mode = LiveMode::All.into();
         let request = ListPaymentsRequest { page_size: 1_000, live_mode, ..Default::default() };
         let payments = client.payments().list_payments(request).await?.into_inner().payments;
-        let mut pairs = payments.iter().flat_map(|payment| crms.iter().map(move |crm| (payment, crm)));
+        let mut pairs =
+            payments.iter().flat_map(|payment| crms.iter().map(move |crm| (payment, crm)));
         match pairs.find(|(payment, crm)| !says_the_same(payment, crm)) {
             None => return Ok(payments),
             Some((payment, crm)) if begun.elapsed() > PATIENCE => {
@@ -119,7 +122,9 @@ fn record(payment: &Payment, crm: &Crm) -> Option<PaymentRecord> {
 }
 
 fn show<'a>(payments: impl IntoIterator<Item = &'a Payment>, crms: &[Crm]) -> anyhow::Result<()> {
-    println!("   payment          CRM                     record                 status      paid      refunded  reference");
+    println!(
+        "   payment          CRM                     record                 status      paid      refunded  reference"
+    );
     for payment in payments {
         for crm in crms {
             let record = record(payment, crm).context("a record that was there")?;

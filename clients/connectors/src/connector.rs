@@ -23,7 +23,7 @@ use crate::mapping::{Mapping, NoMatch};
 use crate::memory::Memory;
 use crate::report::Report;
 use crate::writer::{self, Outcome, Writer};
-use crate::{gateway, intake};
+use crate::{gateway, intake, trace};
 
 use job::Job;
 
@@ -326,33 +326,32 @@ impl Running {
             let days = mapping.park.at_most.as_secs_f64() / 86_400.0;
             return self.put_aside(job.delivery, &format!("{reason}, for {days:.1} days"));
         }
-        self.connector.report.nacked("parked", job.delivery.event(), &reason);
+        self.given_back("parked", &job.delivery, &reason);
         // Said whether it is awaited or not; if it gets lost, the event comes again.
         drop(job.delivery.throttled(mapping.park.every));
     }
 
     fn failed(&mut self, delivery: Delivery, fault: Fault) {
-        let report = &self.connector.report;
         let reason = fault.to_string();
         match fault {
             Fault::Throttled { wait, .. } => {
-                report.nacked("throttled", delivery.event(), &reason);
+                self.given_back("throttled", &delivery, &reason);
                 drop(delivery.throttled(wait));
             }
             Fault::Unauthorized { .. } => {
-                report.unauthorized(&reason);
-                report.nacked("throttled", delivery.event(), &reason);
+                self.connector.report.unauthorized(&reason);
+                self.given_back("throttled", &delivery, &reason);
                 drop(delivery.throttled(UNAUTHORIZED_WAIT));
             }
             Fault::Transient { wait, .. } => {
-                report.nacked("retry", delivery.event(), &reason);
+                self.given_back("retry", &delivery, &reason);
                 drop(match wait {
                     Some(wait) => delivery.retry_after(wait, reason),
                     None => delivery.nack(reason),
                 });
             }
             Fault::Gone { .. } | Fault::Raced { .. } => {
-                report.nacked("retry", delivery.event(), &reason);
+                self.given_back("retry", &delivery, &reason);
                 drop(delivery.nack(reason));
             }
             Fault::Permanent { .. } => self.put_aside(delivery, &reason),
@@ -361,8 +360,14 @@ impl Running {
 
     /// It will never work.
     fn put_aside(&self, delivery: Delivery, reason: &str) {
-        self.connector.report.nacked("dead_letter", delivery.event(), reason);
+        self.given_back("dead_letter", &delivery, reason);
         drop(delivery.dead_letter(reason));
+    }
+
+    fn given_back(&self, kind: &'static str, delivery: &Delivery, reason: &str) {
+        let (event, trace_id) = (&delivery.event().name, trace::id(delivery.event()));
+        tracing::debug!(event, trace_id, kind, reason, "given back");
+        self.connector.report.nacked(kind, delivery.event(), reason);
     }
 
     /// An event that meant no row.
@@ -372,6 +377,8 @@ impl Running {
     }
 
     fn tell(&self, delivery: Delivery, reference: &str, words: &str) {
+        let (event, trace_id) = (&delivery.event().name, trace::id(delivery.event()));
+        tracing::debug!(event, trace_id, reference, outcome = words, "acknowledged");
         // Said whether it is awaited or not; if it gets lost, the event comes again and changes nothing.
         drop(delivery.ack_with(reference, words));
     }
