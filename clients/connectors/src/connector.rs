@@ -4,6 +4,7 @@
 //! what the CRM did not accept.
 
 mod job;
+mod taking;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +15,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_client::{Client, Delivery, Error, Subscription};
 
-use crate::collapse::{self, Collapse};
+use crate::collapse::Collapse;
 use crate::config::{Config, Mistake};
 use crate::crm::{Crm, Fault};
 use crate::crms::Kind;
-use crate::dispatch::{Batch, Dispatch, Waiting};
+use crate::dispatch::{Batch, Dispatch};
 use crate::mapping::{Mapping, NoMatch};
 use crate::memory::Memory;
 use crate::report::Report;
 use crate::writer::{self, Outcome, Writer};
-use crate::{gateway, intake};
+use crate::{gateway, trace};
 
 use job::Job;
 
@@ -157,90 +158,6 @@ impl Running {
         self.calls < self.connector.config.connector.max_calls && self.dispatch.has_ready()
     }
 
-    /// Makes a delivery a job, or settles it at once.
-    async fn take(&mut self, delivery: Delivery) {
-        let event = delivery.event();
-        let (own_events, crm) =
-            (self.connector.config.connector.own_events, self.connector.kind.name);
-        if let Some(words) = self.passed_over(&delivery, own_events, crm).await {
-            return self.acknowledge(delivery, "", words);
-        }
-        let mut targets = Vec::new();
-        for (object, mapping) in self.mappings.iter().enumerate() {
-            match mapping.row(event) {
-                Ok(Some(row)) => targets.push((object, Arc::new(row))),
-                Ok(None) => {}
-                Err(reason) => {
-                    let reason = format!("{}: {reason}", mapping.label());
-                    return self.put_aside(delivery, &reason);
-                }
-            }
-        }
-        if targets.is_empty() {
-            return self.acknowledge(delivery, "", "skipped");
-        }
-        let number = self.next_job;
-        self.next_job += 1;
-        let collapse = self.collapse.clone().filter(|_| collapse::tells_only_a_status(event));
-        if let Some(collapse) = collapse {
-            let event = event.clone();
-            self.work
-                .spawn(async move { Done::Looked(number, collapse.is_overtaken(&event).await) });
-            self.jobs.insert(number, Job::new(delivery, targets));
-        } else {
-            self.jobs.insert(number, Job::new(delivery, targets));
-            self.queue(number);
-        }
-    }
-
-    /// Why an event is not written at all, for its timeline.
-    async fn passed_over(
-        &self,
-        delivery: &Delivery,
-        own_events: crate::config::OwnEvents,
-        crm: &str,
-    ) -> Option<&'static str> {
-        let event = delivery.event();
-        let passes = intake::passes(event, own_events, crm);
-        if event.provider != crm {
-            return passes;
-        }
-        // Our own write comes back as the CRM's news: known by the record and what was written to it.
-        let metadata = &event.references.as_ref()?.metadata;
-        let record = metadata.get("record_id")?;
-        for writer in &self.writers {
-            let known = self.connector.memory.recall_records(writer.scope(), &[record]).await;
-            let known = known.ok().and_then(|known| known.into_iter().next().flatten());
-            if known.is_some_and(|known| known.status == job::status_digest(event)) {
-                return Some("echo");
-            }
-        }
-        passes
-    }
-
-    /// Its next row waits for a batch.
-    fn queue(&mut self, number: u64) {
-        let Some(job) = self.jobs.get(&number) else { return };
-        let Some((object, row)) = job.next_target() else { return };
-        let row = Arc::clone(row);
-        if self.collapse.is_some() && job.is_untouched() {
-            self.pass_over_waiting(number, object, &row);
-        }
-        self.dispatch.push(object, Waiting { job: number, row });
-    }
-
-    /// Of events of several subjects that wait for one record, only the newest is written.
-    fn pass_over_waiting(&mut self, number: u64, object: usize, row: &crate::mapping::Row) {
-        let Some(newer) = self.jobs.get(&number) else { return };
-        let jobs = &self.jobs;
-        let taken = self.dispatch.take_waiting(object, &row.keys, |waiting| {
-            jobs.get(&waiting).is_some_and(|older| newer.makes_needless(older))
-        });
-        if let Some(job) = taken.and_then(|waiting| self.jobs.remove(&waiting.job)) {
-            self.acknowledge(job.delivery, "", "collapsed");
-        }
-    }
-
     /// Begins the next batch, if there is one.
     fn call(&mut self) {
         let writers = &self.writers;
@@ -326,33 +243,32 @@ impl Running {
             let days = mapping.park.at_most.as_secs_f64() / 86_400.0;
             return self.put_aside(job.delivery, &format!("{reason}, for {days:.1} days"));
         }
-        self.connector.report.nacked("parked", job.delivery.event(), &reason);
+        self.given_back("parked", &job.delivery, &reason);
         // Said whether it is awaited or not; if it gets lost, the event comes again.
         drop(job.delivery.throttled(mapping.park.every));
     }
 
     fn failed(&mut self, delivery: Delivery, fault: Fault) {
-        let report = &self.connector.report;
         let reason = fault.to_string();
         match fault {
             Fault::Throttled { wait, .. } => {
-                report.nacked("throttled", delivery.event(), &reason);
+                self.given_back("throttled", &delivery, &reason);
                 drop(delivery.throttled(wait));
             }
             Fault::Unauthorized { .. } => {
-                report.unauthorized(&reason);
-                report.nacked("throttled", delivery.event(), &reason);
+                self.connector.report.unauthorized(&reason);
+                self.given_back("throttled", &delivery, &reason);
                 drop(delivery.throttled(UNAUTHORIZED_WAIT));
             }
             Fault::Transient { wait, .. } => {
-                report.nacked("retry", delivery.event(), &reason);
+                self.given_back("retry", &delivery, &reason);
                 drop(match wait {
                     Some(wait) => delivery.retry_after(wait, reason),
                     None => delivery.nack(reason),
                 });
             }
             Fault::Gone { .. } | Fault::Raced { .. } => {
-                report.nacked("retry", delivery.event(), &reason);
+                self.given_back("retry", &delivery, &reason);
                 drop(delivery.nack(reason));
             }
             Fault::Permanent { .. } => self.put_aside(delivery, &reason),
@@ -361,8 +277,14 @@ impl Running {
 
     /// It will never work.
     fn put_aside(&self, delivery: Delivery, reason: &str) {
-        self.connector.report.nacked("dead_letter", delivery.event(), reason);
+        self.given_back("dead_letter", &delivery, reason);
         drop(delivery.dead_letter(reason));
+    }
+
+    fn given_back(&self, kind: &'static str, delivery: &Delivery, reason: &str) {
+        let (event, trace_id) = (&delivery.event().name, trace::id(delivery.event()));
+        tracing::debug!(event, trace_id, kind, reason, "given back");
+        self.connector.report.nacked(kind, delivery.event(), reason);
     }
 
     /// An event that meant no row.
@@ -372,6 +294,8 @@ impl Running {
     }
 
     fn tell(&self, delivery: Delivery, reference: &str, words: &str) {
+        let (event, trace_id) = (&delivery.event().name, trace::id(delivery.event()));
+        tracing::debug!(event, trace_id, reference, outcome = words, "acknowledged");
         // Said whether it is awaited or not; if it gets lost, the event comes again and changes nothing.
         drop(delivery.ack_with(reference, words));
     }

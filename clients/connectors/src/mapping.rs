@@ -6,6 +6,8 @@
 mod condition;
 mod field;
 pub mod path;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! out goes what became of each. It must never create a record that may be there already.
 
 mod batch;
+mod look_up;
 #[cfg(test)]
 mod tests;
 

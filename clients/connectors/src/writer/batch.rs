@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{Job, Outcome, Writer};
-use crate::crm::{Fault, Key, Record, Target, Write, Written};
+use crate::crm::{Fault, Key, Target, Write, Written};
 use crate::guard::{self, Decision, Meeting};
-use crate::mapping::{OnConflict, Policy};
+use crate::mapping::Policy;
 use crate::memory::{Error, Known, Remembered};
 use crate::value::Value;
 
@@ -14,23 +14,25 @@ use crate::value::Value;
 const MAX_ROUNDS: usize = 3;
 
 pub struct Batch<'a> {
-    writer: &'a Writer,
-    jobs: &'a [Job],
+    pub(super) writer: &'a Writer,
+    pub(super) jobs: &'a [Job],
     /// What is known of each job's record.
     known: Vec<Option<Known>>,
     /// What each job's record has, where it was read.
-    current: Vec<Option<BTreeMap<String, Value>>>,
-    outcomes: Vec<Option<Outcome>>,
+    pub(super) current: Vec<Option<BTreeMap<String, Value>>>,
+    pub(super) outcomes: Vec<Option<Outcome>>,
     /// Jobs whose record was not there under the id that led to it: that id is looked up, not trusted.
     gone: HashSet<usize>,
 }
 
 /// Where a job's row goes.
 #[derive(Clone, Debug, PartialEq)]
-enum Place {
+pub(super) enum Place {
+    /// The record of this id.
     Record(String),
     /// Created or updated by its unique key: which of both, the CRM decides.
     ByKey(Key),
+    /// A new record with this key.
     New(Key),
 }
 
@@ -187,50 +189,6 @@ impl<'a> Batch<'a> {
             && !mapping.has_fields_of_new_records()
     }
 
-    /// Looks the records up, key by key, until one answers.
-    async fn look_up(&self, sought: &[usize]) -> Vec<Result<Option<Record>, Outcome>> {
-        let fields = self.guarded_fields();
-        let mut found: Vec<Result<Option<Record>, Outcome>> = vec![Ok(None); sought.len()];
-        let most = sought.iter().map(|index| self.jobs[*index].row.keys.len()).max().unwrap_or(0);
-        for round in 0..most {
-            let open: Vec<(usize, Key)> = sought
-                .iter()
-                .enumerate()
-                .filter(|(place, _)| matches!(found[*place], Ok(None)))
-                .filter_map(|(place, index)| {
-                    Some((place, self.jobs[*index].row.keys.get(round)?.clone()))
-                })
-                .collect();
-            let keys: Vec<Key> = open.iter().map(|(_, key)| key.clone()).collect();
-            for ((place, _), answer) in open.iter().zip(self.find(&keys, &fields).await) {
-                found[*place] = match answer {
-                    Ok(records) if records.len() > 1 => Err(Outcome::Ambiguous),
-                    Ok(records) => Ok(records.into_iter().next()),
-                    Err(fault) => Err(Outcome::Failed(fault)),
-                };
-            }
-        }
-        found
-    }
-
-    /// The CRM's answers, in as many calls as it takes.
-    async fn find(&self, keys: &[Key], fields: &[String]) -> Vec<Result<Vec<Record>, Fault>> {
-        let crm = &self.writer.crm;
-        let object = self.writer.mapping.object();
-        let mut answers = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(crm.facts().max_lookups.max(1)) {
-            answers.extend(crm.find(&object, chunk, fields).await);
-        }
-        answers
-    }
-
-    /// The fields whose current value decides whether they are written.
-    fn guarded_fields(&self) -> Vec<String> {
-        let fields = self.writer.mapping.fields.iter();
-        let guarded = fields.filter(|(_, rule)| rule.on_conflict != OnConflict::Overwrite);
-        guarded.map(|(name, _)| name.clone()).collect()
-    }
-
     /// Rows whose record is not there: created, if that may be.
     async fn place_new(
         &mut self,
@@ -270,32 +228,6 @@ impl<'a> Batch<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Reads what guarded records have now, where the look-up did not.
-    async fn read_current(&mut self, places: &[(usize, Place)]) {
-        let fields = self.guarded_fields();
-        if fields.is_empty() {
-            return;
-        }
-        let unread: Vec<(usize, Key)> = places
-            .iter()
-            .filter(|(index, _)| self.current[*index].is_none())
-            .filter_map(|(index, place)| match place {
-                Place::Record(id) => Some((*index, Key::Id(id.clone()))),
-                Place::ByKey(_) | Place::New(_) => None,
-            })
-            .collect();
-        let keys: Vec<Key> = unread.iter().map(|(_, key)| key.clone()).collect();
-        for ((index, _), answer) in unread.into_iter().zip(self.find(&keys, &fields).await) {
-            match answer {
-                // A record that is gone is noticed by the write.
-                Ok(records) => {
-                    self.current[index] = records.into_iter().next().map(|record| record.values);
-                }
-                Err(fault) => self.outcomes[index] = Some(Outcome::Failed(fault)),
-            }
-        }
     }
 
     fn decide(&self, index: usize, place: &Place) -> Decision {

@@ -1,1 +1,6 @@
-//! Connectors against doubles of the CRMs and a real gateway.
+//! Connectors against strict doubles of the CRMs: each CRM's module by its API alone, and the whole
+//! `tollgate-connect` as a process behind a real gateway.
+
+mod crash;
+mod end_to_end;
+mod stage;
