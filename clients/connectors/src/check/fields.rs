@@ -1,8 +1,10 @@
 //! Whether what a mapping writes to a field is something that the field can hold.
 
+use std::collections::BTreeSet;
+
 use rust_decimal::Decimal;
 
-use super::statuses::{Reach, check_words};
+use super::statuses::{Missing, Reach, check_words};
 use super::{Described, Findings, is_always_there, suggest};
 use crate::crm::{Field, FieldKind};
 use crate::mapping::{Convert, EventPath, FieldRule, Mapping, Piece, Policy, Source};
@@ -30,6 +32,10 @@ const WORDS: &[&str] = &[
     "status",
     "subject",
 ];
+
+/// What helps where words of other kinds of subject may get to a field.
+const KEEP_OUT: &str = "events of other kinds of subject, which nothing keeps out, would be put aside: \
+                        `gateway.filter.kinds` or `when = { kind = .. }` says which are meant";
 
 /// What kind of value an event has at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,18 +216,22 @@ fn check_value(
     };
     let options = &field.options;
     if field.kind == FieldKind::Choice && !options.is_empty() && is_closed(path) {
-        let words = reach.within(&rule.when).words(path);
-        let unknown: Vec<String> =
-            words.into_iter().filter(|word| !described.takes(field, word)).collect();
-        if !unknown.is_empty() {
-            let advice = suggest::option(&unknown[0], options);
-            let words = format!(
-                "{} would be written, which the field does not take ({advice}); `values` says which \
-                 option each `{}` is",
-                unknown.join(", "),
+        let missing = reach.within(&rule.when).missing(path, |word| described.takes(field, word));
+        let words = |unknown: &BTreeSet<String>| {
+            let first = unknown.first().map(|word| suggest::option(word, options));
+            format!(
+                "{} would be written, which the field does not take ({}); `values` says which option \
+                 each `{}` is",
+                joined(unknown),
+                first.unwrap_or_default(),
                 path.as_str()
-            );
-            found.error(key, words);
+            )
+        };
+        if !missing.meant.is_empty() {
+            found.error(key, words(&missing.meant));
+        }
+        if !missing.perhaps.is_empty() {
+            found.warning(key, format!("{}; {KEEP_OUT}", words(&missing.perhaps)));
         }
         return;
     }
@@ -249,25 +259,30 @@ fn check_entries(
         }
         return;
     }
-    let words = reach.within(&rule.when).words(path);
-    let missing: Vec<String> =
-        words.into_iter().filter(|word| !rule.values.contains_key(word)).collect();
-    if missing.is_empty() {
+    let missing = reach.within(&rule.when).missing(path, |word| rule.values.contains_key(word));
+    let Missing { meant, perhaps } = &missing;
+    if let Some(otherwise) = &rule.otherwise {
+        if !meant.is_empty() {
+            found.warning(key, format!("{} become the `otherwise`, `{otherwise}`", joined(meant)));
+        }
         return;
     }
-    let missing = missing.join(", ");
-    match &rule.otherwise {
-        Some(otherwise) => {
-            found.warning(key, format!("{missing} become the `otherwise`, `{otherwise}`"));
-        }
-        None => found.error(
-            key,
-            format!(
-                "`values` has no entry for {missing}, and such events get here and would be put aside: \
-                 add entries or an `otherwise`, or keep them out with `when` or `gateway.filter`"
-            ),
-        ),
+    if !meant.is_empty() {
+        let words = format!(
+            "`values` has no entry for {}, and such events get here and would be put aside: add entries or \
+             an `otherwise`, or keep them out with `when` or `gateway.filter`",
+            joined(meant)
+        );
+        found.error(key, words);
     }
+    if !perhaps.is_empty() {
+        let words = format!("`values` has no entry for {}; {KEEP_OUT}", joined(perhaps));
+        found.warning(key, words);
+    }
+}
+
+fn joined(words: &BTreeSet<String>) -> String {
+    words.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a field can hold a value of this shape.

@@ -1,7 +1,7 @@
 //! Which statuses can get to a mapping, and words that no status has. Every kind of subject is tried in each
 //! of its statuses against the filter and the conditions; conditions on anything else are taken to hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_client::Event;
 use tollgate_client::proto::{
@@ -20,7 +20,20 @@ const HEADLINES: &[&str] = &["PENDING", "PAID", "FAILED", "REFUNDED", "DISPUTED"
 const KINDS: &[&str] = &["payment", "invoice", "bank_transaction", "payment_request"];
 
 /// One event for each kind and status that gets to a mapping.
-pub struct Reach(Vec<Event>);
+pub struct Reach {
+    events: Vec<Event>,
+    /// Whether somebody said which kinds are meant; else all of them get through, meant or not.
+    names_kinds: bool,
+}
+
+/// Words that a field does not take.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Of kinds of subject that are meant.
+    pub meant: BTreeSet<String>,
+    /// Of kinds that may not be meant: nobody said, and the field takes another kind's words better.
+    pub perhaps: BTreeSet<String>,
+}
 
 impl Reach {
     /// What a filter and the conditions of a mapping let through.
@@ -36,31 +49,51 @@ impl Reach {
                 && (statuses.is_empty() || statuses.iter().any(|one| one == event_status(event)))
                 && (wanted.headlines.is_empty() || wanted.headlines.contains(&headline))
         };
-        Reach(every_status().into_iter().filter(lets_in).collect()).within(when)
+        let events = every_status().into_iter().filter(lets_in).collect();
+        Reach { events, names_kinds: !wanted.kinds.is_empty() }.within(when)
     }
 
     /// What more conditions leave of it.
     pub fn within(&self, when: &Conditions) -> Reach {
+        let names_kinds = when.words().any(|(path, _)| path.as_str() == "kind");
         let when = when.only(|path| TRIED.contains(&path.as_str()));
-        Reach(self.0.iter().filter(|event| when.hold(event)).cloned().collect())
+        Reach {
+            events: self.events.iter().filter(|event| when.hold(event)).cloned().collect(),
+            names_kinds: self.names_kinds || names_kinds,
+        }
     }
 
     /// Whether nothing gets there.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.events.is_empty()
     }
 
-    /// The words that a path to a status can have.
-    pub fn words(&self, path: &EventPath) -> BTreeSet<String> {
-        if path.as_str() != "previous_status" {
-            return self.0.iter().map(|event| path.of(event).text()).collect();
+    /// The words that a path to a status can have here and that are not taken.
+    pub fn missing(&self, path: &EventPath, takes: impl Fn(&str) -> bool) -> Missing {
+        let mut by_kind: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for event in &self.events {
+            by_kind.entry(event.subject.as_str()).or_default().insert(path.of(event).text());
         }
-        // A subject may come from any status of its kind.
-        let kind = |event: &Event| event.subject.clone();
-        let kinds: BTreeSet<String> = self.0.iter().map(kind).collect();
-        let all = every_status();
-        let from = all.iter().filter(|event| kinds.contains(&kind(event)));
-        from.map(|event| event_status(event).to_owned()).collect()
+        if path.as_str() == "previous_status" {
+            // A subject may come from any status of its kind.
+            for event in every_status() {
+                if let Some(words) = by_kind.get_mut(event.subject.as_str()) {
+                    words.insert(event_status(&event).to_owned());
+                }
+            }
+            // Before its first event a subject has none.
+            by_kind.values_mut().for_each(|words| words.retain(|word| !word.is_empty()));
+        }
+        let taken = |words: &BTreeSet<String>| words.iter().filter(|word| takes(word)).count();
+        let most = by_kind.values().map(taken).max().unwrap_or(0);
+        let mut missing = Missing::default();
+        for words in by_kind.values() {
+            let is_meant = self.names_kinds || taken(words) == most;
+            let place = if is_meant { &mut missing.meant } else { &mut missing.perhaps };
+            place.extend(words.iter().filter(|word| !takes(word)).cloned());
+        }
+        missing.perhaps.retain(|word| !missing.meant.contains(word));
+        missing
     }
 }
 

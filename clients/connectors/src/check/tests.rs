@@ -124,6 +124,32 @@ fn statuses_without_an_entry_are_errors_where_they_get_to_the_field() {
 }
 
 #[test]
+fn statuses_of_kinds_that_nobody_named_are_a_warning() {
+    const WORDS: [&str; 10] = [
+        "PENDING",
+        "AUTHORIZED",
+        "PAID",
+        "PARTIALLY_PAID",
+        "FAILED",
+        "CANCELED",
+        "PARTIALLY_REFUNDED",
+        "REFUNDED",
+        "DISPUTED",
+        "CHARGED_BACK",
+    ];
+    let entries = WORDS.map(|word| format!("{word} = \"{word}\"")).join(", ");
+    let object = format!(
+        "policy = \"update_only\"\n{MATCH}fields.order_id = {{ from = \"status\", values = {{ {entries} }} }}"
+    );
+    let mut config = shelf::config(&object);
+    assert!(findings_of(&config).is_empty());
+    config.gateway.filter.kinds.clear();
+    let found = findings_of(&config);
+    is_one(&found, WARNING, "`gateway.filter.kinds`");
+    assert!(found[0].contains("OVERDUE") && !found[0].contains("DISPUTED"), "{found:?}");
+}
+
+#[test]
 fn other_values_without_an_entry_are_a_warning() {
     let rule = "note = { from = \"currency\", values = { EUR = \"euro\" } }";
     is_one(&findings(rule), WARNING, "another `currency`");
