@@ -37,6 +37,9 @@ const WORDS: &[&str] = &[
 const KEEP_OUT: &str = "events of other kinds of subject, which nothing keeps out, would be put aside: \
                         `gateway.filter.kinds` or `when = { kind = .. }` says which are meant";
 
+/// How many words of such kinds are listed.
+const MAX_LISTED: usize = 5;
+
 /// What kind of value an event has at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -222,7 +225,7 @@ fn check_value(
             format!(
                 "{} would be written, which the field does not take ({}); `values` says which option \
                  each `{}` is",
-                joined(unknown),
+                some(unknown),
                 first.unwrap_or_default(),
                 path.as_str()
             )
@@ -276,13 +279,22 @@ fn check_entries(
         found.error(key, words);
     }
     if !perhaps.is_empty() {
-        let words = format!("`values` has no entry for {}; {KEEP_OUT}", joined(perhaps));
+        let words = format!("`values` has no entry for {}; {KEEP_OUT}", some(perhaps));
         found.warning(key, words);
     }
 }
 
 fn joined(words: &BTreeSet<String>) -> String {
     words.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The first few, where all would be more than somebody reads.
+fn some(words: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = words.iter().take(MAX_LISTED).map(String::as_str).collect();
+    match words.len().saturating_sub(MAX_LISTED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// Whether a field can hold a value of this shape.

@@ -146,7 +146,7 @@ fn statuses_of_kinds_that_nobody_named_are_a_warning() {
     config.gateway.filter.kinds.clear();
     let found = findings_of(&config);
     is_one(&found, WARNING, "`gateway.filter.kinds`");
-    assert!(found[0].contains("OVERDUE") && !found[0].contains("DISPUTED"), "{found:?}");
+    assert!(found[0].contains("BOOKED") && !found[0].contains("DISPUTED"), "{found:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! wires and waits; what a connector does is the connector's.
 
 use std::collections::HashMap;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +84,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         // Told on the same stream, a failure to write would panic in whatever is being done.
         .log_internal_errors(false);
     // A logger that is set already, as in tests, stays.
@@ -138,6 +140,7 @@ async fn live_all(
             result = Err(error);
         }
     }
+    tracing::info!("stopped");
     closing.cancel();
     while pages.join_next().await.is_some() {}
     result
