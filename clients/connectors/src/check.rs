@@ -5,6 +5,7 @@
 
 mod fields;
 mod matches;
+mod shape;
 mod statuses;
 mod suggest;
 

@@ -4,34 +4,12 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
+use super::shape::Shape;
 use super::statuses::{Missing, Reach, check_words};
 use super::{Described, Findings, is_always_there, suggest};
 use crate::crm::{Field, FieldKind};
-use crate::mapping::{Convert, EventPath, FieldRule, Mapping, Piece, Policy, Source};
+use crate::mapping::{EventPath, FieldRule, Mapping, Piece, Policy, Source};
 use crate::value::Value;
-
-/// Texts that are never a number, a date or a yes.
-const WORDS: &[&str] = &[
-    "counterparty",
-    "currency",
-    "detail",
-    "endpoint",
-    "event_status",
-    "event_type",
-    "failure_message",
-    "hash",
-    "headline",
-    "kind",
-    "method",
-    "name",
-    "previous_status",
-    "provider",
-    "references.customer_name",
-    "references.email",
-    "remittance",
-    "status",
-    "subject",
-];
 
 /// What helps where words of other kinds of subject may get to a field.
 const KEEP_OUT: &str = "events of other kinds of subject, which nothing keeps out, would be put aside: \
@@ -39,20 +17,6 @@ const KEEP_OUT: &str = "events of other kinds of subject, which nothing keeps ou
 
 /// How many words of such kinds are listed.
 const MAX_LISTED: usize = 5;
-
-/// What kind of value an event has at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Amount,
-    Number,
-    Boolean,
-    Date,
-    Time,
-    /// A text that is one of few words, or prose.
-    Word,
-    /// A text of the merchant's or the provider's, which may read as anything.
-    Free,
-}
 
 /// The findings about one field of a mapping.
 pub fn check(
@@ -205,14 +169,14 @@ fn check_value(
     (described, field): (&Described<'_>, &Field),
     (rule, path, reach): (&FieldRule, &EventPath, &Reach),
 ) {
-    let shape = shape(path);
+    let shape = Shape::of(path);
     let shape = match rule.convert {
         None => shape,
-        Some(convert) => match converted(shape, convert) {
+        Some(convert) => match shape.converted(convert) {
             Some(shape) => shape,
             None => {
                 let words =
-                    format!("`as`: `{}` is {} and never becomes one", path.as_str(), told(shape));
+                    format!("`as`: `{}` is {} and never becomes one", path.as_str(), shape.told());
                 return found.error(key, words);
             }
         },
@@ -349,57 +313,13 @@ fn hold(found: &mut Findings, key: &str, field: &Field, shape: Shape, what: &str
             | Shape::Date
             | Shape::Time
             | Shape::Word,
-        ) => found.error(key, format!("{what} is {}, and the field is {kind}", told(shape))),
-    }
-}
-
-fn shape(path: &EventPath) -> Shape {
-    match path.as_str() {
-        "live" => Shape::Boolean,
-        "due_date" => Shape::Date,
-        "occurred_at" | "received_at" => Shape::Time,
-        "sequence" => Shape::Number,
-        _ if path.is_amount() => Shape::Amount,
-        text if text.starts_with("amounts.") && text.ends_with(".minor_units") => Shape::Number,
-        text if text.starts_with("amounts.") || WORDS.contains(&text) => Shape::Word,
-        _ => Shape::Free,
-    }
-}
-
-/// What a value of this shape becomes; `None` where it never becomes that.
-fn converted(shape: Shape, convert: Convert) -> Option<Shape> {
-    match (convert, shape) {
-        (Convert::Text, _) => Some(Shape::Free),
-        (Convert::Number, Shape::Amount | Shape::Number | Shape::Free) => Some(Shape::Number),
-        (Convert::Boolean, Shape::Boolean | Shape::Free) => Some(Shape::Boolean),
-        (Convert::Date, Shape::Date | Shape::Time | Shape::Free) => Some(Shape::Date),
-        (Convert::Time, Shape::Date | Shape::Time | Shape::Free) => Some(Shape::Time),
-        (
-            Convert::Number | Convert::Boolean | Convert::Date | Convert::Time,
-            Shape::Amount
-            | Shape::Number
-            | Shape::Boolean
-            | Shape::Date
-            | Shape::Time
-            | Shape::Word,
-        ) => None,
+        ) => found.error(key, format!("{what} is {}, and the field is {kind}", shape.told())),
     }
 }
 
 /// Whether all its words are known.
 fn is_closed(path: &EventPath) -> bool {
     path.is_status() || path.as_str() == "kind"
-}
-
-fn told(shape: Shape) -> &'static str {
-    match shape {
-        Shape::Amount => "an amount",
-        Shape::Number => "a number",
-        Shape::Boolean => "yes or no",
-        Shape::Date => "a day",
-        Shape::Time => "a moment",
-        Shape::Word | Shape::Free => "text",
-    }
 }
 
 fn words_of(kind: FieldKind) -> &'static str {
