@@ -33,6 +33,7 @@ pub mod operations;
 pub mod orgs;
 pub mod plan;
 pub mod report;
+pub mod salesforce;
 #[cfg(test)]
 mod shelf;
 pub mod tokens;

@@ -3,4 +3,5 @@
 
 mod crash;
 mod end_to_end;
+mod salesforce;
 mod stage;
