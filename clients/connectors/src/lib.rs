@@ -23,3 +23,4 @@ pub mod mapping;
 pub mod orgs;
 pub mod tokens;
 pub mod value;
+pub mod zoho_crm;
