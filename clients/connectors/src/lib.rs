@@ -40,3 +40,4 @@ pub mod tokens;
 pub mod trace;
 pub mod value;
 pub mod writer;
+pub mod zoho_crm;

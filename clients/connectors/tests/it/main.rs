@@ -5,3 +5,4 @@ mod crash;
 mod end_to_end;
 mod salesforce;
 mod stage;
+mod zoho_crm;
