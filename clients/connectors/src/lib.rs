@@ -21,5 +21,6 @@ pub mod crm;
 pub mod crms;
 pub mod mapping;
 pub mod orgs;
+pub mod pipedrive;
 pub mod tokens;
 pub mod value;
