@@ -195,6 +195,12 @@ impl Pipedrive {
         self.state.lock().meter.spend(points, now);
     }
 
+    /// Another app of the same user spends points of these 2 seconds.
+    pub fn spend(&self, points: u64) {
+        let now = self.site.clock.now();
+        self.state.lock().meter.spend_window(USER, points, now);
+    }
+
     /// How many points of the day are left.
     pub fn daily_left(&self) -> u64 {
         let now = self.site.clock.now();

@@ -77,14 +77,15 @@ impl Meter {
         self.day.charge(now, points);
     }
 
+    /// Spends points of a user's window, as another app with the same credential does.
+    pub fn spend_window(&mut self, name: &str, points: u64, now: Timestamp) {
+        user(&mut self.users, name, self.points).window.charge(now, points);
+    }
+
     /// Lets a call through, or not.
     pub fn admit(&mut self, name: &str, cost: u64, now: Timestamp) -> Result<Told, Refusal> {
         let points = self.points;
-        let user = self.users.entry(name.to_owned()).or_insert_with(|| User {
-            window: Window::sliding(WINDOW, points),
-            wait: None,
-            locked_until: None,
-        });
+        let user = user(&mut self.users, name, points);
         if user.locked_until.is_some_and(|until| now < until) {
             return Err(Refusal::LockedOut);
         }
@@ -146,6 +147,14 @@ impl Told {
             .with_header("x-ratelimit-reset", self.reset_seconds)
             .with_header("x-daily-ratelimit-token-remaining", self.daily_left)
     }
+}
+
+fn user<'a>(users: &'a mut HashMap<String, User>, name: &str, points: u64) -> &'a mut User {
+    users.entry(name.to_owned()).or_insert_with(|| User {
+        window: Window::sliding(WINDOW, points),
+        wait: None,
+        locked_until: None,
+    })
 }
 
 fn ceiling(wait: Duration) -> u64 {
