@@ -31,6 +31,7 @@ pub mod mapping;
 pub mod memory;
 pub mod operations;
 pub mod orgs;
+pub mod pipedrive;
 pub mod plan;
 pub mod report;
 pub mod salesforce;

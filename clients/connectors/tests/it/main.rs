@@ -3,6 +3,7 @@
 
 mod crash;
 mod end_to_end;
+mod pipedrive;
 mod salesforce;
 mod stage;
 mod zoho_crm;
