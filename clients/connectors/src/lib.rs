@@ -20,6 +20,7 @@ pub mod config;
 pub mod crm;
 pub mod crms;
 pub mod mapping;
+pub mod monday;
 pub mod orgs;
 pub mod tokens;
 pub mod value;
