@@ -245,15 +245,20 @@ impl Reply {
         })
     }
 
-    /// Whether the call was refused as a whole, perhaps for one row of it alone.
-    pub(super) fn may_be_one_rows_fault(&self) -> bool {
+    /// Whether an error is told of this very alias.
+    pub(super) fn has_own(&self, alias: &str) -> bool {
+        self.problems.iter().any(|problem| problem.alias.as_deref() == Some(alias))
+    }
+
+    /// Whether nothing came back for any of these aliases, and one that no error is told of may have been
+    /// spoilt by another: an error in one can take all data with it.
+    pub(super) fn may_be_one_rows_fault(&self, mut aliases: impl Iterator<Item = String>) -> bool {
         let is_empty = self.data.iter().all(|(key, data)| key == "complexity" || data.is_null());
+        let is_refusal = |one: &Problem| matches!(one.class(), Class::Never | Class::Gone);
         is_empty
             && !self.problems.is_empty()
-            && self
-                .problems
-                .iter()
-                .all(|one| one.alias.is_none() && matches!(one.class(), Class::Never | Class::Gone))
+            && self.problems.iter().all(is_refusal)
+            && aliases.any(|alias| !self.has_own(&alias))
     }
 }
 

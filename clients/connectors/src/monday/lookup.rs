@@ -73,8 +73,9 @@ impl Search<'_> {
         let variables = Json::Object(variables);
         let call = Call { kind: Kind::Lookup, aliases, query: &query, variables, key: None };
         let reply = self.client.run(&call).await.map_err(Whole::Keep)?;
-        if reply.may_be_one_rows_fault() {
-            let fault = reply.of(BY_ID, false).err();
+        let aliases = keys.iter().enumerate().map(|(row, key)| alias_of(row, key));
+        if reply.may_be_one_rows_fault(aliases) {
+            let fault = reply.of(&alias_of(0, &keys[0]), false).err();
             return Err(Whole::Divide(fault.unwrap_or_else(|| Fault::transient("no answer"))));
         }
         Ok(keys.iter().enumerate().map(|(row, key)| self.found(&reply, row, key)).collect())
@@ -132,7 +133,7 @@ impl Search<'_> {
                 own.take(1).map(|item| self.record(item)).collect()
             }
             Key::Field { field, value, .. } => {
-                let page = reply.of(&format!("f{row}"), false)?;
+                let page = reply.of(&alias_of(row, key), false)?;
                 let Some(items) = page.get("items").and_then(Json::as_array) else {
                     return Err(Fault::transient("an answer without items"));
                 };
@@ -154,6 +155,14 @@ impl Search<'_> {
         }
         values.retain(|name, _| self.fields.contains(name));
         Ok(Record { id: id.to_owned(), values })
+    }
+}
+
+/// What a key is asked for as.
+fn alias_of(row: usize, key: &Key) -> String {
+    match key {
+        Key::Id(_) => BY_ID.to_owned(),
+        Key::Field { .. } => format!("f{row}"),
     }
 }
 

@@ -153,7 +153,9 @@ impl Place<'_> {
         let reply = self.client.run(&call).await.map_err(Whole::Keep)?;
         let written = written(&reply, 'u', rows.len());
         match written.first() {
-            Some(Err(fault)) if reply.may_be_one_rows_fault() => Err(Whole::Divide(fault.clone())),
+            Some(Err(fault)) if reply.may_be_one_rows_fault(aliases('u', rows.len())) => {
+                Err(Whole::Divide(fault.clone()))
+            }
             Some(_) | None => Ok(written),
         }
     }
@@ -194,16 +196,24 @@ impl Place<'_> {
             return Ok(written);
         }
         self.client.renew(&key);
+        let is_refused = reply.may_be_one_rows_fault(aliases('c', rows.len()));
         match written.first() {
-            Some(Err(fault)) if reply.may_be_one_rows_fault() && rows.len() > 1 => {
-                if reply.untouched {
-                    return Err(Whole::Divide(fault.clone()));
-                }
-                // Some may have been created: each is looked up before it is tried again.
-                Err(Whole::Keep(Fault::transient(fault.to_string())))
+            Some(Err(fault)) if is_refused && reply.untouched => {
+                return Err(Whole::Divide(fault.clone()));
             }
-            Some(_) | None => Ok(written),
+            Some(_) | None => {}
         }
+        if is_refused && rows.len() > 1 {
+            // Some may have been created, untold: they are looked up before they are tried again.
+            for (row, alias) in written.iter_mut().zip(aliases('c', rows.len())) {
+                if let Err(fault) = row
+                    && !reply.has_own(&alias)
+                {
+                    *fault = Fault::transient(fault.to_string());
+                }
+            }
+        }
+        Ok(written)
     }
 
     fn create_text(&self, rows: &[Create]) -> (String, Json) {
@@ -258,15 +268,20 @@ impl Place<'_> {
     }
 }
 
+/// What rows are written as.
+fn aliases(letter: char, rows: usize) -> impl Iterator<Item = String> {
+    (0..rows).map(move |row| format!("{letter}{row}"))
+}
+
 /// What came back for each row under its alias.
 fn written(reply: &Reply, letter: char, rows: usize) -> Vec<Result<Written, Fault>> {
     let is_update = letter == 'u';
-    let one = |row| {
-        let item = reply.of(&format!("{letter}{row}"), is_update)?;
+    let one = |alias: String| {
+        let item = reply.of(&alias, is_update)?;
         match item.get("id").and_then(Json::as_str) {
             Some(id) => Ok(Written { id: id.to_owned(), created: Some(!is_update) }),
             None => Err(Fault::transient("an item without an id came back")),
         }
     };
-    (0..rows).map(one).collect()
+    aliases(letter, rows).map(one).collect()
 }
