@@ -160,6 +160,23 @@ impl Monday {
         });
     }
 
+    /// Another process changes an item for so long: writes to it are refused.
+    pub fn lock_item(&self, item: &str, wait: Duration) {
+        let until = after(self.site.clock.now(), wait);
+        let mut inner = self.inner.lock();
+        inner.boards.iter_mut().for_each(|board| {
+            board.items.lock(item, until);
+        });
+    }
+
+    /// A person adds a label to a column.
+    pub fn add_label(&self, board: &str, column: &str, label: &str) {
+        let mut inner = self.inner.lock();
+        let boards = inner.boards.iter_mut().filter(|one| one.id == board);
+        let columns = boards.flat_map(|board| &mut board.columns);
+        columns.filter(|one| one.id == column).for_each(|one| one.labels.push(label.to_owned()));
+    }
+
     /// A tenant may look at boards and not write to them.
     pub fn may_only_look(&self, tenant: &str) {
         self.inner.lock().viewers.push(tenant.to_owned());

@@ -125,15 +125,18 @@ impl Client {
         let answer = self.api.call(points, request, is_refused).await?;
         self.day.told(self.budget(), &answer.headers);
         let reply = Reply::read(&answer, call.aliases)?;
-        self.heed(call, &reply);
+        self.heed(call, points, &reply);
         Ok(reply)
     }
 
     /// Learns from an answer.
-    fn heed(&self, call: &Call<'_>, reply: &Reply) {
+    fn heed(&self, call: &Call<'_>, points: u64, reply: &Reply) {
         let complexity = reply.data.get("complexity");
         if let Some(cost) = complexity.and_then(|told| told.get("query")?.as_u64()) {
             self.prices.learn(call.kind, call.aliases as u64, cost);
+            if !reply.replayed {
+                self.budget().charge(cost.saturating_sub(points));
+            }
             tracing::debug!(kind = ?call.kind, complexity = ?complexity, "what a call cost");
         }
         let now = Timestamp::now();

@@ -197,3 +197,38 @@ fn only_the_route_the_token_and_json_are_let_in() {
     assert_eq!(status(&|request| put(request, "content-type", "text/plain")), 400);
     assert_eq!(status(&|request| request.body = Bytes::from_static(b"{}")), 400);
 }
+
+/// Answers a webhook: echoes a challenge, and takes an event at the third try.
+struct Receiver(State<Vec<Request>>);
+
+impl Backend for Receiver {
+    fn handle(&self, request: &Request) -> Reply {
+        let body = request.json().expect("JSON");
+        if body.get("challenge").is_some() {
+            return Reply::json(200, &body);
+        }
+        let mut events = self.0.lock();
+        events.push(request.clone());
+        Reply::empty(if events.len() < 3 { 500 } else { 200 })
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_is_challenged_signed_and_tried_each_minute() {
+    let clock = Clock::standing("2026-11-24T23:30:00Z".parse().expect("a time"));
+    let make = |_: &Site| Receiver(State::default());
+    let receiver = Server::start(clock.clone(), make).await.expect("two ports");
+    let url = format!("{}/hook", receiver.api_url());
+    let webhook = webhook::Webhook::subscribe(&url, "signing", clock.clone()).await;
+    let event = json!({ "type": "update_column_value", "boardId": 1_876_543_210_u64 });
+    let tries = webhook.expect("the challenge was echoed").send(event).await;
+    assert_eq!(tries, Some(3));
+    assert_eq!(clock.now().to_string(), "2026-11-24T23:32:00Z");
+    let events = receiver.backend().0.lock();
+    let retried = |at: usize| events[at].json().expect("JSON")["event"]["isRetry"].clone();
+    assert_eq!((retried(0), retried(2)), (json!(false), json!(true)));
+    let token = events[0].header("authorization").expect("a token");
+    assert_eq!(token.split('.').count(), 3);
+    let wrong = format!("{}/hook", receiver.auth_url().replace("127.0.0.1", "192.0.2.1"));
+    assert!(webhook::Webhook::subscribe(&wrong, "signing", clock.clone()).await.is_err());
+}
