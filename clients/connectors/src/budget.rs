@@ -207,6 +207,17 @@ impl Budget {
         }
     }
 
+    /// A call turned out to cost this much more than it was let through for.
+    pub fn charge(&self, points: u64) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.counts.points += points;
+        for spent in &mut state.windows {
+            spent.calls.push_back((now, points));
+            spent.points += points;
+        }
+    }
+
     /// Where it stands.
     pub fn standing(&self) -> Standing {
         let state = self.lock();
@@ -354,6 +365,18 @@ mod tests {
         tokio::time::advance(Duration::from_secs(290)).await;
         let before = Instant::now();
         let _permit = budget.acquire(1).await.expect("a short wait");
+        assert!(before.elapsed() >= Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_call_cost_beyond_its_price_counts() {
+        let budget = Budget::new(limits(100, 10));
+        drop(budget.acquire(10).await.expect("all is left"));
+        budget.charge(60);
+        let before = Instant::now();
+        drop(budget.acquire(30).await.expect("enough is left"));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        drop(budget.acquire(1).await.expect("a short wait"));
         assert!(before.elapsed() >= Duration::from_secs(10));
     }
 

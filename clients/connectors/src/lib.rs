@@ -29,6 +29,7 @@ pub mod guard;
 pub mod intake;
 pub mod mapping;
 pub mod memory;
+pub mod monday;
 pub mod operations;
 pub mod orgs;
 pub mod pipedrive;

@@ -3,6 +3,7 @@
 
 mod crash;
 mod end_to_end;
+mod monday;
 mod pipedrive;
 mod salesforce;
 mod stage;
