@@ -24,6 +24,7 @@ pub mod connector;
 pub mod crm;
 pub mod crms;
 pub mod dispatch;
+pub mod dynamics;
 pub mod gateway;
 pub mod guard;
 pub mod intake;

@@ -2,6 +2,7 @@
 //! `tollgate-connect` as a process behind a real gateway.
 
 mod crash;
+mod dynamics;
 mod end_to_end;
 mod monday;
 mod pipedrive;
