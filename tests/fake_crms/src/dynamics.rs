@@ -1,0 +1,1 @@
+//! The double of Microsoft Dynamics 365 (Dataverse).
