@@ -22,7 +22,7 @@ pub struct Kind {
 }
 
 /// All of them, by name.
-pub const CRMS: &[Kind] = &[];
+pub const CRMS: &[Kind] = &[crate::hubspot::KIND];
 
 /// The one of this name.
 pub fn find(name: &str) -> Option<&'static Kind> {

@@ -19,6 +19,7 @@ pub mod budget;
 pub mod config;
 pub mod crm;
 pub mod crms;
+pub mod hubspot;
 pub mod mapping;
 pub mod orgs;
 pub mod tokens;
