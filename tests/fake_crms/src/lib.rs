@@ -94,6 +94,7 @@
 //! # }
 //! ```
 
+pub mod account;
 pub mod callback;
 pub mod clock;
 pub mod faults;
@@ -112,6 +113,7 @@ pub mod pipedrive;
 pub mod salesforce;
 pub mod zoho_crm;
 
+pub use account::{Account, PaymentRecord};
 pub use clock::Clock;
 pub use faults::{Armed, Effect, Fault, Faults, Write};
 pub use journal::{Call, Commit, Journal};
