@@ -58,6 +58,8 @@ struct Run<'a> {
     waiting: Vec<Vec<Input<'a>>>,
     /// How often a locked record was met.
     locked: u32,
+    /// Whether it is known that a refusal is about rows and not about all that is written.
+    is_known: bool,
 }
 
 impl Hubspot {
@@ -88,7 +90,7 @@ impl Hubspot {
                 waiting.push(inputs.drain(..inputs.len().min(MAX_INPUTS)).collect());
             }
             waiting.reverse();
-            let run = Run { operation, outcomes: &mut outcomes, waiting, locked: 0 };
+            let run = Run { operation, outcomes: &mut outcomes, waiting, locked: 0, is_known: false };
             self.run(object, run).await;
         }
         let unsaid = || Err(Fault::transient("HubSpot's answer does not tell of this row"));
@@ -101,14 +103,15 @@ impl Hubspot {
             let body = run.operation.body(&inputs);
             match self.post(&path, &body).await {
                 Ok(answer) => self.read_results(&mut run, inputs, &answer),
-                Err(Refused::Call(fault)) => {
-                    // The same would become of the others, or they would have to wait for long.
-                    let others = std::mem::take(&mut run.waiting).into_iter().flatten();
-                    for input in inputs.into_iter().chain(others) {
-                        run.outcomes[input.row] = Some(Err(fault.clone()));
-                    }
-                }
+                // The same would become of the others, or they would have to wait for long.
+                Err(Refused::Call(fault)) => run.end(inputs, &fault),
                 Err(Refused::Rows(problem)) => {
+                    let property = run.operation.property();
+                    let may_be_all = inputs.len() > 1 && !std::mem::replace(&mut run.is_known, true);
+                    if may_be_all && self.is_about_all(object, property, &problem).await {
+                        run.end(inputs, &Fault::permanent(problem.code(), problem.told()));
+                        continue;
+                    }
                     if let Some(pause) = self.take_apart(&mut run, inputs, &problem) {
                         tokio::time::sleep(pause).await;
                     }
@@ -218,6 +221,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// None of these and of those that wait is written.
+    fn end(&mut self, inputs: Vec<Input<'a>>, fault: &Fault) {
+        let others = std::mem::take(&mut self.waiting).into_iter().flatten();
+        for input in inputs.into_iter().chain(others) {
+            self.outcomes[input.row] = Some(Err(fault.clone()));
+        }
+    }
+
     fn send(&mut self, inputs: Vec<Input<'a>>) {
         if !inputs.is_empty() {
             self.waiting.push(inputs);
@@ -245,6 +256,13 @@ impl Operation {
             Operation::Update => "batch/update",
             Operation::Upsert(_) => "batch/upsert",
             Operation::Create(_) => "batch/create",
+        }
+    }
+
+    fn property(&self) -> Option<&str> {
+        match self {
+            Operation::Update => None,
+            Operation::Upsert(property) | Operation::Create(property) => Some(property),
         }
     }
 

@@ -114,6 +114,10 @@ impl Hubspot {
             400 | 403 | 404 | 409 if !problem.is_hubspots() => {
                 Err(Fault::Transient { reason, wait: answer.retry_after() }.into())
             }
+            // There is no such path; records that are not there have a category of their own.
+            404 if problem.category() != "OBJECT_NOT_FOUND" => {
+                Err(Fault::permanent(problem.code(), reason).into())
+            }
             400 | 404 | 409 | 413 | 423 => Err(Refused::Rows(problem)),
             402..=499 if answer.status != StatusCode::REQUEST_TIMEOUT => {
                 Err(Fault::permanent(problem.code(), reason).into())

@@ -50,7 +50,7 @@ impl Hubspot {
     ) -> Found {
         let mut found: Found = lookups.iter().map(|_| Ok(Vec::new())).collect();
         for (by, wanted) in groups(lookups) {
-            let mut waiting = Vec::new();
+            let (mut waiting, mut is_known) = (Vec::new(), false);
             let mut rest = wanted;
             while !rest.is_empty() {
                 let after = rest.split_off(rest.len().min(MAX_INPUTS));
@@ -64,7 +64,17 @@ impl Hubspot {
                 match self.read(object, &by, &set, fields).await {
                     Ok(page) if page.goes_on() && set.len() > 1 => halve(&mut waiting, set),
                     Ok(page) => settle(&by, &set, &page.results, fields, &mut found),
-                    Err(Refused::Rows(_)) if set.len() > 1 => halve(&mut waiting, set),
+                    Err(Refused::Rows(problem)) if set.len() > 1 => {
+                        let may_be_all = !std::mem::replace(&mut is_known, true);
+                        let property = by.property();
+                        if may_be_all && self.is_about_all(object, property, &problem).await {
+                            let others = std::mem::take(&mut waiting).into_iter().flatten();
+                            let fault = Fault::permanent(problem.code(), problem.told());
+                            fail(set.into_iter().chain(others), &fault, &mut found);
+                        } else {
+                            halve(&mut waiting, set);
+                        }
+                    }
                     Err(refused @ Refused::Rows(_)) => {
                         fail(set, &refused.into_fault(), &mut found);
                     }
@@ -128,13 +138,17 @@ fn groups(lookups: &[Key]) -> BTreeMap<By, Vec<Wanted<'_>>> {
 }
 
 impl By {
+    fn property(&self) -> Option<&str> {
+        match self {
+            By::Id => None,
+            By::Unique(property) | By::Search(property) => Some(property),
+        }
+    }
+
     fn body(&self, set: &[Wanted<'_>], fields: &[String]) -> Json {
         let mut properties: Vec<&str> = fields.iter().map(String::as_str).collect();
-        if let By::Unique(property) | By::Search(property) = self
-            && !properties.contains(&property.as_str())
-        {
-            properties.push(property);
-        }
+        let property = self.property().filter(|property| !properties.contains(property));
+        properties.extend(property);
         let inputs = || set.iter().map(|one| json!({ "id": one.value })).collect::<Vec<_>>();
         match self {
             By::Id => json!({ "properties": properties, "inputs": inputs() }),

@@ -5,9 +5,11 @@
 
 use std::sync::{Arc, PoisonError};
 
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::Hubspot;
+use super::answer::Problem;
 use crate::crm::{Description, Fault, Field, FieldKind, FieldOption, Object};
 
 /// How many kinds of record are kept.
@@ -67,6 +69,25 @@ impl Hubspot {
         match self.kept_schema(&object.name) {
             Some(schema) => Ok(schema),
             None => self.read_schema(object).await,
+        }
+    }
+
+    /// Whether a refusal is about all rows: there is no such kind of record, or no such property to know
+    /// them by.
+    pub(super) async fn is_about_all(
+        &self,
+        object: &Object,
+        property: Option<&str>,
+        problem: &Problem,
+    ) -> bool {
+        if problem.status != StatusCode::BAD_REQUEST || !problem.invalid.is_empty() {
+            return false;
+        }
+        match self.read_schema(object).await {
+            Ok(schema) => property.is_some_and(|property| schema.field(property).is_none()),
+            // Without the right to read it nothing is known.
+            Err(Fault::Permanent { code, .. }) => code != "MISSING_SCOPES",
+            Err(_) => false,
         }
     }
 
