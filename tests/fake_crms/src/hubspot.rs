@@ -344,3 +344,6 @@ impl Account for Server<Hubspot> {
 fn comparison(table: &Table, property: &str) -> Match {
     table.field(property).and_then(|field| field.unique).unwrap_or(Match::Exact)
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,8 @@ impl Hubspot {
                 waiting.push(inputs.drain(..inputs.len().min(MAX_INPUTS)).collect());
             }
             waiting.reverse();
-            let run = Run { operation, outcomes: &mut outcomes, waiting, locked: 0, is_known: false };
+            let run =
+                Run { operation, outcomes: &mut outcomes, waiting, locked: 0, is_known: false };
             self.run(object, run).await;
         }
         let unsaid = || Err(Fault::transient("HubSpot's answer does not tell of this row"));
@@ -107,7 +108,8 @@ impl Hubspot {
                 Err(Refused::Call(fault)) => run.end(inputs, &fault),
                 Err(Refused::Rows(problem)) => {
                     let property = run.operation.property();
-                    let may_be_all = inputs.len() > 1 && !std::mem::replace(&mut run.is_known, true);
+                    let may_be_all =
+                        inputs.len() > 1 && !std::mem::replace(&mut run.is_known, true);
                     if may_be_all && self.is_about_all(object, property, &problem).await {
                         run.end(inputs, &Fault::permanent(problem.code(), problem.told()));
                         continue;
