@@ -27,6 +27,7 @@ pub mod dispatch;
 pub mod dynamics;
 pub mod gateway;
 pub mod guard;
+pub mod hubspot;
 pub mod intake;
 pub mod mapping;
 pub mod memory;

@@ -4,6 +4,7 @@
 mod crash;
 mod dynamics;
 mod end_to_end;
+mod hubspot;
 mod monday;
 mod pipedrive;
 mod salesforce;
