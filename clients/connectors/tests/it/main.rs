@@ -2,5 +2,11 @@
 //! `tollgate-connect` as a process behind a real gateway.
 
 mod crash;
+mod dynamics;
 mod end_to_end;
+mod hubspot;
+mod monday;
+mod pipedrive;
+mod salesforce;
 mod stage;
+mod zoho_crm;
