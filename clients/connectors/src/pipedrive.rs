@@ -90,6 +90,11 @@ impl Crm for Pipedrive {
         self.calls.budget()
     }
 
+    /// Custom fields have keys that nobody can remember.
+    fn takes_labels(&self) -> bool {
+        true
+    }
+
     async fn identify(&self) -> Result<String, Fault> {
         let user = self.user().await?;
         let part = |key: &str| user.get(key).and_then(Json::as_str).unwrap_or("?");
