@@ -268,8 +268,10 @@ impl Supervisor {
 
     fn forget_connection(&mut self) {
         if self.progress.borrow().connected {
-            // It exists from now on.
+            // It exists from now on, and the gateway takes these only with the order to create it.
             self.open.create_if_missing = false;
+            self.open.filter = None;
+            self.open.start = None;
         }
         self.progress.send_modify(|progress| {
             progress.connected = false;
