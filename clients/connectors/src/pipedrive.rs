@@ -123,11 +123,11 @@ impl Crm for Pipedrive {
     }
 
     async fn write(&self, object: &Object, rows: &[Write]) -> Vec<Result<Written, Fault>> {
-        let entity = match entity(&object.name) {
-            Ok(entity) => entity,
+        let (entity, schema) = match self.schema(object).await {
+            Ok(known) => known,
             Err(fault) => return rows.iter().map(|_| Err(fault.clone())).collect(),
         };
-        let each: Vec<_> = rows.iter().map(|row| self.write_row(entity, row)).collect();
+        let each: Vec<_> = rows.iter().map(|row| self.write_row(entity, &schema, row)).collect();
         stream::iter(each).buffered(self.budget().max_in_flight()).collect().await
     }
 
@@ -149,6 +149,12 @@ impl Pipedrive {
         Ok(found.data)
     }
 
+    /// A kind of record and its fields.
+    async fn schema(&self, object: &Object) -> Result<(&'static Entity, Arc<Schema>), Fault> {
+        let entity = entity(&object.name)?;
+        Ok((entity, self.schemas.get(&self.calls, entity).await?))
+    }
+
     /// What look-ups share. Names that no field has may be new.
     async fn lookup<'a>(
         &self,
@@ -156,9 +162,8 @@ impl Pipedrive {
         keys: &[Key],
         fields: &'a [String],
     ) -> Result<Lookup<'a>, Fault> {
-        let entity = entity(&object.name)?;
         let choices = choices(object)?;
-        let mut schema = self.schemas.get(&self.calls, entity).await?;
+        let (entity, mut schema) = self.schema(object).await?;
         let names = keys.iter().filter_map(|key| match key {
             Key::Id(_) => None,
             Key::Field { field, .. } => Some(field),
@@ -170,10 +175,14 @@ impl Pipedrive {
     }
 
     /// Writes one row. What does not fit the fields as they were read may fit them as they are now.
-    async fn write_row(&self, entity: &'static Entity, row: &Write) -> Result<Written, Fault> {
+    async fn write_row(
+        &self,
+        entity: &'static Entity,
+        schema: &Arc<Schema>,
+        row: &Write,
+    ) -> Result<Written, Fault> {
         let fields = fields_of(row)?;
-        let schema = self.schemas.get(&self.calls, entity).await?;
-        let body = self.body(&schema, &fields).await;
+        let body = self.body(schema, &fields).await;
         let first = match &body {
             Ok(body) => self.send_row(entity, &row.target, body).await,
             Err(fault) => Err(fault.clone()),
@@ -182,8 +191,8 @@ impl Pipedrive {
             Err(fault @ Fault::Permanent { .. }) => fault,
             Ok(_) | Err(_) => return first,
         };
-        let newer = match self.schemas.newer(&self.calls, entity, &schema).await {
-            Ok(newer) if !Arc::ptr_eq(&newer, &schema) => newer,
+        let newer = match self.schemas.newer(&self.calls, entity, schema).await {
+            Ok(newer) if !Arc::ptr_eq(&newer, schema) => newer,
             Ok(_) | Err(_) => return Err(fault),
         };
         match self.body(&newer, &fields).await {

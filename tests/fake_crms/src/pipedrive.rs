@@ -396,3 +396,6 @@ impl Backend for Pipedrive {
         known.or(bearer).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;
