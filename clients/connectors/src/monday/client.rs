@@ -207,15 +207,13 @@ impl Reply {
         let replayed = answer.header("idempotency-replayed") == Some("true");
         let body = match serde_json::from_slice::<Json>(&answer.body) {
             Ok(Json::Object(body)) => body,
-            Ok(_) | Err(_) if !answer.status.is_success() => {
+            Ok(_) | Err(_) if is_about_the_call(answer.status) => {
                 let problems = vec![Problem::of_status(answer)];
-                return Ok(Reply {
-                    aliases,
-                    data: Map::new(),
-                    problems,
-                    untouched: true,
-                    replayed,
-                });
+                let data = Map::new();
+                return Ok(Reply { aliases, data, problems, untouched: true, replayed });
+            }
+            Ok(_) | Err(_) if !answer.status.is_success() => {
+                return Err(Fault::transient(answer.told()));
             }
             Ok(_) => return Err(Fault::transient("an answer that is no JSON object")),
             Err(error) => {
@@ -263,6 +261,11 @@ impl Reply {
             && self.problems.iter().all(is_refusal)
             && aliases.any(|alias| !self.has_own(&alias))
     }
+}
+
+/// Statuses that say the same whoever gives them; any other without the API's JSON is a proxy's.
+fn is_about_the_call(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Not to be shown in a debug print of the request.
