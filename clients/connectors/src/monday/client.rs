@@ -17,7 +17,7 @@ use super::problem::{Class, Problem};
 use super::settings::Settings;
 use super::{MAX_LOOKUPS, MAX_WRITES};
 use crate::api::{self, Answer, Api};
-use crate::budget::{Budget, Limits, Window};
+use crate::budget::{Budget, Limits, PATIENCE, Window};
 use crate::config::Mistake;
 use crate::crm::{Cost, Fault, Work};
 use crate::orgs::{self, Orgs};
@@ -107,6 +107,12 @@ impl Client {
         let aliases = call.aliases as u64;
         let points = self.prices.one(call.kind).saturating_mul(aliases);
         let body = json!({ "query": call.query, "variables": call.variables }).to_string();
+        // A call that could not be made now must not use up one of the minute's.
+        if let Some((wait, reason)) = self.budget().standing().blocked
+            && wait > PATIENCE
+        {
+            return Err(Fault::Throttled { wait, reason });
+        }
         let _turn = self.calls.acquire(1).await?;
         self.day.begin(self.budget(), Timestamp::now());
         let request = |client: &reqwest::Client, token: &crate::tokens::Token| {
