@@ -9,6 +9,7 @@
 //!
 //! Docs: <https://developer.monday.com/api-reference/docs/errors>, `/docs/rate-limits`, `/docs/idempotency`.
 
+mod account;
 mod board;
 mod execute;
 mod graphql;
@@ -16,18 +17,17 @@ mod quota;
 mod value;
 pub mod webhook;
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use http::Method;
 use jiff::Timestamp;
-use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Account, Backend, By, Clock, Host, Life, Lifetime, PaymentRecord, Reply, Request, Server, Site,
-    State, Tokens, clock::after, ids,
+    Backend, By, Clock, Host, Life, Lifetime, Reply, Request, Server, Site, State, Tokens,
+    clock::after, ids,
 };
-use board::{Board, STATUSES};
+use board::Board;
 use graphql::Schema;
 use quota::Quota;
 
@@ -266,7 +266,7 @@ impl Monday {
         if let Some(wait) = refused.wait {
             self.site.journal.throttled(&request.tenant, after(request.arrived, wait));
         }
-        refused.reply
+        *refused.reply
     }
 }
 
@@ -315,107 +315,6 @@ impl Backend for Monday {
     fn tenant(&self, request: &Request) -> String {
         let token = request.header("authorization").unwrap_or_default();
         self.tokens.tenant(token).unwrap_or_default()
-    }
-}
-
-impl Account for Server<Monday> {
-    fn config(&self) -> String {
-        let values: Vec<String> =
-            STATUSES.iter().map(|(word, label)| format!("{word} = \"{label}\"")).collect();
-        format!(
-            r#"[crm]
-auth = "token"
-token = "{TOKEN}"
-api_url = "{api}"
-points_per_minute = 1_000_000_000
-calls_per_minute = 1_000_000
-calls_per_day = 1_000_000_000
-max_calls_in_flight = 20
-timeout_seconds = 10
-
-[[objects]]
-object = "{PAYMENTS}"
-name = "payment"
-policy = "upsert"
-options = {{ group_id = "{group}" }}
-
-[[objects.match]]
-field = "{payment_id}"
-from = "subject_id"
-
-[objects.fields]
-name = {{ template = "Payment {{subject_id}}", on = "create" }}
-{status} = {{ from = "status", values = {{ {values} }} }}
-{paid} = {{ from = "amounts.paid", default = 0 }}
-{refunded} = {{ from = "amounts.refunded", default = 0 }}
-{reference} = {{ from = "references.invoice_number" }}
-{currency} = {{ from = "currency" }}
-"#,
-            api = self.api_url(),
-            group = board::GROUP,
-            payment_id = board::PAYMENT_ID,
-            status = board::STATUS,
-            paid = board::PAID,
-            refunded = board::REFUNDED,
-            reference = board::REFERENCE,
-            currency = board::CURRENCY,
-            values = values.join(", "),
-        )
-    }
-
-    fn records(&self) -> Vec<PaymentRecord> {
-        let commits = self.journal().commits();
-        let writes_of = |id: &str| {
-            commits.iter().filter(|commit| commit.record == id && commit.call > 0).count()
-        };
-        let inner = self.backend().inner.lock();
-        let board = inner.boards.iter().find(|board| board.id == PAYMENTS);
-        let items = board.into_iter().flat_map(|board| board.items.records());
-        let live = items.filter(|item| item.life == Life::Live);
-        let number = |text: String| Decimal::from_str(&text).ok();
-        live.map(|item| PaymentRecord {
-            id: item.id.clone(),
-            payment_id: item.text(board::PAYMENT_ID),
-            status: item.text(board::STATUS),
-            paid: number(item.text(board::PAID)),
-            refunded: number(item.text(board::REFUNDED)),
-            reference: Some(item.text(board::REFERENCE)).filter(|text| !text.is_empty()),
-            writes: writes_of(&item.id) as u64,
-        })
-        .collect()
-    }
-
-    fn field(&self, logical: &str) -> String {
-        let name = match logical {
-            "payment_id" => board::PAYMENT_ID,
-            "status" => board::STATUS,
-            "paid" => board::PAID,
-            "refunded" => board::REFUNDED,
-            "reference" => board::REFERENCE,
-            "currency" => board::CURRENCY,
-            other => other,
-        };
-        name.to_owned()
-    }
-
-    fn edit(&self, record: &str, field: &str, value: Value) {
-        let backend = self.backend();
-        let by = By::person("person", backend.site.clock.now());
-        let mut inner = backend.inner.lock();
-        for board in &mut inner.boards {
-            let fields = Map::from_iter([(field.to_owned(), value.clone())]);
-            if let Some(written) = board.items.force(record, &fields, &by) {
-                let key = board.key_of(record);
-                backend.site.journal.wrote(written.commit(&board.id, &key));
-            }
-        }
-    }
-
-    fn create(&self, payment_id: &str) -> String {
-        let fields = json!({
-            "name": format!("Payment {payment_id}"), board::PAYMENT_ID: payment_id
-        });
-        self.backend().person_makes(PAYMENTS, payment_id, fields)
     }
 }
 

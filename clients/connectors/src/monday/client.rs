@@ -17,7 +17,7 @@ use super::problem::{Class, Problem};
 use super::settings::Settings;
 use super::{MAX_LOOKUPS, MAX_WRITES};
 use crate::api::{self, Answer, Api};
-use crate::budget::{Budget, Limits, Window};
+use crate::budget::{Budget, Limits, PATIENCE, Window};
 use crate::config::Mistake;
 use crate::crm::{Cost, Fault, Work};
 use crate::orgs::{self, Orgs};
@@ -107,6 +107,12 @@ impl Client {
         let aliases = call.aliases as u64;
         let points = self.prices.one(call.kind).saturating_mul(aliases);
         let body = json!({ "query": call.query, "variables": call.variables }).to_string();
+        // A call that could not be made now must not use up one of the minute's.
+        if let Some((wait, reason)) = self.budget().standing().blocked
+            && wait > PATIENCE
+        {
+            return Err(Fault::Throttled { wait, reason });
+        }
         let _turn = self.calls.acquire(1).await?;
         self.day.begin(self.budget(), Timestamp::now());
         let request = |client: &reqwest::Client, token: &crate::tokens::Token| {
@@ -207,15 +213,13 @@ impl Reply {
         let replayed = answer.header("idempotency-replayed") == Some("true");
         let body = match serde_json::from_slice::<Json>(&answer.body) {
             Ok(Json::Object(body)) => body,
-            Ok(_) | Err(_) if !answer.status.is_success() => {
+            Ok(_) | Err(_) if is_about_the_call(answer.status) => {
                 let problems = vec![Problem::of_status(answer)];
-                return Ok(Reply {
-                    aliases,
-                    data: Map::new(),
-                    problems,
-                    untouched: true,
-                    replayed,
-                });
+                let data = Map::new();
+                return Ok(Reply { aliases, data, problems, untouched: true, replayed });
+            }
+            Ok(_) | Err(_) if !answer.status.is_success() => {
+                return Err(Fault::transient(answer.told()));
             }
             Ok(_) => return Err(Fault::transient("an answer that is no JSON object")),
             Err(error) => {
@@ -263,6 +267,11 @@ impl Reply {
             && self.problems.iter().all(is_refusal)
             && aliases.any(|alias| !self.has_own(&alias))
     }
+}
+
+/// Statuses that say the same whoever gives them; any other without the API's JSON is a proxy's.
+fn is_about_the_call(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Not to be shown in a debug print of the request.

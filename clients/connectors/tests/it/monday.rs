@@ -270,7 +270,7 @@ async fn many_keys_of_every_kind_are_looked_up_in_one_call() {
         .map(|found| found.expect("an answer").into_iter().map(|record| record.id).collect())
         .collect();
     let none = Vec::<String>::new();
-    assert_eq!(ids[0], [one.clone()]);
+    assert_eq!(ids[0], vec![one.clone()]);
     assert_eq!(ids[1].len(), 2, "{twice:?}");
     assert_eq!((&ids[2], &ids[3], &ids[4]), (&none, &none, &vec![one]));
     assert_eq!((&ids[5], &ids[6]), (&none, &none));

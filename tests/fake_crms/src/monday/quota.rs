@@ -60,7 +60,7 @@ pub(super) struct Quota {
 
 /// A refusal, and for how long nothing may be sent.
 pub(super) struct Refused {
-    pub(super) reply: Reply,
+    pub(super) reply: Box<Reply>,
     pub(super) wait: Option<Duration>,
 }
 
@@ -88,19 +88,19 @@ impl Quota {
             self.minute.charge(now, 1);
         }
         if let Err(over) = day {
-            let reply = refusal(settings, "DAILY_LIMIT_EXCEEDED", None);
+            let reply = refused(settings, "DAILY_LIMIT_EXCEEDED", None);
             return Err(Refused { reply, wait: Some(over.frees_in) });
         }
         if minute.is_err() {
             // The refused call counts as well: the wait is until there is room for the next one.
             let wait = self.minute.take(now, 1).err().map_or(MINUTE, |over| over.frees_in);
             let wait = Duration::from_secs(seconds(wait));
-            let reply = refusal(settings, "RATE_LIMIT_EXCEEDED", Some(wait));
+            let reply = refused(settings, "RATE_LIMIT_EXCEEDED", Some(wait));
             return Err(Refused { reply, wait: Some(wait) });
         }
         if request.in_flight() > settings.max_in_flight {
             let wait = Duration::from_secs(1);
-            let reply = refusal(settings, "maxConcurrencyExceeded", Some(wait));
+            let reply = refused(settings, "maxConcurrencyExceeded", Some(wait));
             return Err(Refused { reply, wait: None });
         }
         Ok(())
@@ -116,7 +116,10 @@ impl Quota {
         let query = price(&settings.prices, plan);
         if query > MAX_QUERY {
             let words = format!("the query costs {query} of {MAX_QUERY}");
-            return Err(Refused { reply: plain(400, "maxComplexityExceeded", &words), wait: None });
+            return Err(Refused {
+                reply: Box::new(plain(400, "maxComplexityExceeded", &words)),
+                wait: None,
+            });
         }
         let before = self.points.left(now).remaining;
         match self.points.take(now, query) {
@@ -130,7 +133,7 @@ impl Quota {
                     true => "ComplexityException",
                     false => "COMPLEXITY_BUDGET_EXHAUSTED",
                 };
-                Err(Refused { reply: refusal(settings, code, Some(wait)), wait: Some(wait) })
+                Err(Refused { reply: refused(settings, code, Some(wait)), wait: Some(wait) })
             }
         }
     }
@@ -152,6 +155,10 @@ impl Quota {
         );
         reply.with_header("ratelimit-policy", policies).with_header("ratelimit", left)
     }
+}
+
+fn refused(settings: &Settings, code: &str, wait: Option<Duration>) -> Box<Reply> {
+    Box::new(refusal(settings, code, wait))
 }
 
 /// The vendor's refusal with this code; it tells the wait in the body and as `Retry-After`.

@@ -224,7 +224,7 @@ async fn a_webhook_is_challenged_signed_and_tried_each_minute() {
     let tries = webhook.expect("the challenge was echoed").send(event).await;
     assert_eq!(tries, Some(3));
     assert_eq!(clock.now().to_string(), "2026-11-24T23:32:00Z");
-    let events = receiver.backend().0.lock();
+    let events = receiver.backend().0.lock().clone();
     let retried = |at: usize| events[at].json().expect("JSON")["event"]["isRetry"].clone();
     assert_eq!((retried(0), retried(2)), (json!(false), json!(true)));
     let token = events[0].header("authorization").expect("a token");
