@@ -31,8 +31,12 @@ async fn a_throttled_row_fails_alone_and_its_wait_is_heeded() {
 
 #[tokio::test]
 async fn a_storm_of_refusals_delays_only_its_own_environment() {
-    let tight =
-        Settings { requests_per_window: 25, window: Duration::from_secs(1), ..Settings::default() };
+    let tight = Settings {
+        requests_per_window: 25,
+        window: Duration::from_secs(1),
+        wait_grows_by: Duration::from_millis(50),
+        ..Settings::default()
+    };
     let one = Setup::with(tight.clone(), "").await;
     let two = Setup::with(tight, "").await;
     let free = Setup::start().await;
@@ -79,17 +83,17 @@ async fn the_budget_never_lets_through_more_than_is_allowed() {
 
 #[tokio::test]
 async fn execution_time_is_a_limit_of_its_own() {
-    let lines = "execution_seconds_per_window = 1\nbatch_size = 1";
-    let setup = Setup::warm(Settings::default(), lines).await;
+    let setup = Setup::warm(Settings::default(), "execution_seconds_per_window = 2").await;
     setup.server.faults().set_latency(Duration::from_millis(250));
-    let outcomes = words(&setup.write(&upserts(16)).await);
+    let outcomes = words(&setup.write(&upserts(200)).await);
     assert!(outcomes.contains(&"created".to_owned()));
     assert!(outcomes.contains(&"throttled".to_owned()), "{outcomes:?}");
 }
 
 #[tokio::test]
 async fn calls_at_once_beyond_the_cap_are_refused_and_come_again() {
-    let settings = Settings { max_in_flight: 2, ..Settings::real() };
+    let wait_grows_by = Duration::from_millis(10);
+    let settings = Settings { max_in_flight: 2, wait_grows_by, ..Settings::real() };
     let setup = Setup::warm(settings, "batch_size = 1\nmax_calls_in_flight = 8").await;
     setup.server.faults().set_latency(Duration::from_millis(40));
     let rows = upserts(8);
