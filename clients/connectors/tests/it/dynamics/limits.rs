@@ -9,7 +9,7 @@ use tollgate_connectors::crm::Work;
 use super::*;
 
 /// A call that was on its way when the wait was told is nobody's fault.
-const GRACE: Duration = Duration::from_millis(150);
+const GRACE: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn a_throttled_row_fails_alone_and_its_wait_is_heeded() {
@@ -40,6 +40,7 @@ async fn a_storm_of_refusals_delays_only_its_own_environment() {
     let one = Setup::with(tight.clone(), "").await;
     let two = Setup::with(tight, "").await;
     let free = Setup::start().await;
+    let began = Instant::now();
     let storm = |setup: Setup| async move {
         let mut left = upserts(60);
         while !left.is_empty() {
@@ -49,17 +50,16 @@ async fn a_storm_of_refusals_delays_only_its_own_environment() {
             let rows = left.into_iter().enumerate().filter(|(index, _)| !done(*index));
             left = rows.map(|(_, row)| row).collect();
         }
-        setup
+        (setup, began.elapsed())
     };
-    let began = Instant::now();
     let calm = async {
         let outcomes = free.write(&upserts(60)).await;
         assert_eq!(words(&outcomes), vec!["created"; 60]);
         began.elapsed()
     };
     let (one, two, calm) = tokio::join!(storm(one), storm(two), calm);
-    assert!(calm < Duration::from_millis(900), "{calm:?}");
-    for setup in [one, two] {
+    for (setup, stormy) in [one, two] {
+        assert!(calm < stormy, "{calm:?} {stormy:?}");
         assert_eq!(setup.records().len(), 60);
         assert!(setup.crm.budget().standing().counts.throttled > 0);
         let early = setup.server.journal().early_calls(GRACE);
