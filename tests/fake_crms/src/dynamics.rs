@@ -272,3 +272,6 @@ fn error(status: u16, code: &str, message: &str) -> Reply {
     let body: Value = json!({ "error": { "code": code, "message": message } });
     Reply::json(status, &body).with_header("OData-Version", "4.0")
 }
+
+#[cfg(test)]
+mod tests;

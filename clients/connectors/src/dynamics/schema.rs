@@ -124,9 +124,8 @@ impl Schema {
     pub fn written(&self, name: &str, value: &Value) -> Json {
         let kind = self.columns.get(name).map_or(Kind::Other, |column| column.kind);
         match (kind, value) {
-            (Kind::Text | Kind::Email, Value::Number(_) | Value::Money(..) | Value::Boolean(_)) => {
-                Json::String(value.text())
-            }
+            (_, Value::Null) => Json::Null,
+            (Kind::Text | Kind::Email, _) => Json::String(value.text()),
             (Kind::Number | Kind::Choice, Value::Text(text)) => match text.trim().parse() {
                 Ok(number) => Value::Number(number).json(),
                 Err(_) => value.json(),
@@ -140,7 +139,8 @@ impl Schema {
                 Json::String(time.to_zoned_datetime(TimeZone::UTC).date().to_string())
             }
             (Kind::Time, Value::Date(day)) => Json::String(format!("{day}T00:00:00Z")),
-            _ => value.json(),
+            (Kind::Number | Kind::Choice | Kind::Boolean | Kind::Date | Kind::Time, _)
+            | (Kind::Id | Kind::Reference | Kind::Other, _) => value.json(),
         }
     }
 

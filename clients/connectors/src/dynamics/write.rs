@@ -227,9 +227,9 @@ impl Rows<'_> {
         })?;
         let created = match (request.asked, answer.status) {
             (Asked::Update, _) => Some(false),
-            (Asked::Create, _) | (_, StatusCode::CREATED) => Some(true),
-            (_, StatusCode::OK) => Some(false),
-            (_, _) => None,
+            (Asked::Create, _) | (Asked::Upsert, StatusCode::CREATED) => Some(true),
+            (Asked::Upsert, StatusCode::OK) => Some(false),
+            (Asked::Upsert | Asked::Read | Asked::Call, _) => None,
         };
         Ok(Written { id: id.to_owned(), created })
     }

@@ -131,7 +131,7 @@ impl Entity {
     }
 
     /// The fields of a body, as the table keeps them.
-    pub(super) fn fields(&self, body: &Fields) -> Result<Fields, Reply> {
+    pub(super) fn fields(&self, body: &Fields) -> Result<Fields, Box<Reply>> {
         let mut fields = Fields::new();
         for (name, value) in body.iter().filter(|(name, _)| !name.starts_with('@')) {
             if let Some(navigation) = name.strip_suffix("@odata.bind") {
@@ -141,12 +141,12 @@ impl Entity {
             }
             let column = self.column(name).ok_or_else(|| self.invalid_property(name))?;
             match &column.of {
-                Type::Lookup { .. } => return Err(self.invalid_property(name)),
+                Type::Lookup { .. } => return Err(self.invalid_property(name).into()),
                 Type::Choice(options) => {
                     let known = |value: i64| options.iter().any(|(option, _)| *option == value);
                     if value.as_i64().is_some_and(|value| !known(value)) {
                         let message = "The value is outside the valid range of the choice.";
-                        return Err(error(400, "0x8004431a", message));
+                        return Err(error(400, "0x8004431a", message).into());
                     }
                 }
                 Type::Text { .. } | Type::Money | Type::Moment | Type::Day => {}
@@ -156,7 +156,7 @@ impl Entity {
         Ok(fields)
     }
 
-    fn bound(&self, navigation: &str, value: &Value) -> Result<(String, Value), Reply> {
+    fn bound(&self, navigation: &str, value: &Value) -> Result<(String, Value), Box<Reply>> {
         let found = self.columns.iter().find_map(|column| match &column.of {
             Type::Lookup { navigation: name, set } if *name == navigation => Some((column, *set)),
             Type::Lookup { .. } | Type::Text { .. } | Type::Money => None,
@@ -172,12 +172,12 @@ impl Entity {
         });
         match id {
             Some(id) => Ok((column.stored(), json!(id.to_lowercase()))),
-            None => Err(self.invalid_property(navigation)),
+            None => Err(self.invalid_property(navigation).into()),
         }
     }
 
     /// The record as it is read: all columns, or those that were asked for.
-    pub(super) fn json(&self, id: &str, select: Option<&str>) -> Result<Fields, Reply> {
+    pub(super) fn json(&self, id: &str, select: Option<&str>) -> Result<Fields, Box<Reply>> {
         let mut json = Fields::new();
         let Some(record) = self.table.get(id) else { return Ok(json) };
         json.insert("@odata.etag".to_owned(), json!(format!("W/\"{}\"", record.version)));
@@ -199,7 +199,7 @@ impl Entity {
                          'Microsoft.Dynamics.CRM.{}'.",
                         self.logical
                     );
-                    return Err(error(400, super::NO_SUCH_SEGMENT, &message));
+                    return Err(error(400, super::NO_SUCH_SEGMENT, &message).into());
                 }
             };
             json.insert(name, value);

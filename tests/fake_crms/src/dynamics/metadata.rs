@@ -104,29 +104,28 @@ fn primary(entity: &Entity) -> Value {
 
 /// What the metadata of one type adds to a column of that type.
 fn detail(column: &Column, cast: &str) -> Option<Value> {
-    let name = column.name;
-    match (cast, &column.of) {
-        ("StringAttributeMetadata", Type::Text { max, format }) => Some(json!({
-            "LogicalName": name, "MaxLength": max, "FormatName": { "Value": format },
-        })),
-        ("DateTimeAttributeMetadata", Type::Moment) => Some(json!({
-            "LogicalName": name, "DateTimeBehavior": { "Value": "UserLocal" },
-        })),
-        ("DateTimeAttributeMetadata", Type::Day) => Some(json!({
-            "LogicalName": name, "DateTimeBehavior": { "Value": "DateOnly" },
-        })),
-        ("PicklistAttributeMetadata", Type::Choice(options)) => {
+    let (of, mut detail) = match &column.of {
+        Type::Text { max, format } => (
+            "StringAttributeMetadata",
+            json!({ "MaxLength": max, "FormatName": { "Value": format } }),
+        ),
+        Type::Moment => {
+            ("DateTimeAttributeMetadata", json!({ "DateTimeBehavior": { "Value": "UserLocal" } }))
+        }
+        Type::Day => {
+            ("DateTimeAttributeMetadata", json!({ "DateTimeBehavior": { "Value": "DateOnly" } }))
+        }
+        Type::Choice(options) => {
             let option =
                 |(value, text): &(i64, &str)| json!({ "Value": value, "Label": label(text) });
             let options: Vec<Value> = options.iter().map(option).collect();
-            Some(json!({
-                "LogicalName": name,
-                "OptionSet": { "Options": options },
-                "GlobalOptionSet": null,
-            }))
+            let set = json!({ "OptionSet": { "Options": options }, "GlobalOptionSet": null });
+            ("PicklistAttributeMetadata", set)
         }
-        _ => None,
-    }
+        Type::Money | Type::Lookup { .. } => return None,
+    };
+    detail["LogicalName"] = json!(column.name);
+    (of == cast).then_some(detail)
 }
 
 fn alternate_key(column: &Column) -> Value {

@@ -48,11 +48,11 @@ fn read(entity: &Entity, key: &Key, request: &Request) -> Reply {
                 ),
             };
         }
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     match entity.json(&id, request.query_value("$select")) {
         Ok(json) => Reply::json(200, &Value::Object(json)),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
@@ -78,21 +78,21 @@ fn list(entity: &Entity, request: &Request) -> Reply {
     };
     let top = request.query_value("$top").and_then(|top| top.parse().ok()).unwrap_or(5_000);
     let select = request.query_value("$select");
-    let records: Result<Vec<Fields>, Reply> =
+    let records: Result<Vec<Fields>, Box<Reply>> =
         found.iter().take(top).map(|id| entity.json(id, select)).collect();
     match records {
         Ok(records) => Reply::json(200, &json!({ "value": records })),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 /// The id of the live record of a key.
-fn find(entity: &Entity, key: &Key) -> Result<Option<String>, Reply> {
+fn find(entity: &Entity, key: &Key) -> Result<Option<String>, Box<Reply>> {
     match key {
         Key::Id(id) => Ok(is_live(entity, id).then(|| id.clone())),
         Key::Alternate { column, value } => match entity.column(column) {
             Some(known) if known.is_key => Ok(entity.table.id_of(column, value)),
-            Some(_) | None => Err(error(400, "0x0", "Invalid alternate key.")),
+            Some(_) | None => Err(error(400, "0x0", "Invalid alternate key.").into()),
         },
     }
 }
@@ -118,12 +118,12 @@ fn written(
     };
     let fields = match inner.entities[at].fields(&body) {
         Ok(fields) => fields,
-        Err(refused) => return refused.into(),
+        Err(refused) => return (*refused).into(),
     };
     let existing = match key.as_ref().map(|key| find(&inner.entities[at], key)) {
         None => None,
         Some(Ok(existing)) => existing,
-        Some(Err(refused)) => return refused.into(),
+        Some(Err(refused)) => return (*refused).into(),
     };
     if let Some(refused) = hindrance(all, inner, at, (key.as_ref(), existing.as_deref()), request) {
         return refused.into();
@@ -235,7 +235,7 @@ fn answered(
             Ok(json) => Reply::json(if written.created { 201 } else { 200 }, &Value::Object(json))
                 .with_header("Preference-Applied", "return=representation"),
             // The write is done all the same: a connector must not select what is not there.
-            Err(refused) => refused,
+            Err(refused) => *refused,
         },
         // Nothing tells a create from an update.
         false => Reply::empty(204),
@@ -273,27 +273,29 @@ fn upsert_multiple(all: &Dynamics, inner: &mut Inner, at: usize, request: &Reque
             Ok(one) => done.push(one),
             Err(refused) => {
                 inner.undo(done);
-                return refused.into();
+                return (*refused).into();
             }
         }
     }
     Outcome { reply: Reply::empty(204).with_header("OData-Version", "4.0"), done }
 }
 
-fn upsert_one(entity: &mut Entity, target: &Value, by: &By) -> Result<Done, Reply> {
+fn upsert_one(entity: &mut Entity, target: &Value, by: &By) -> Result<Done, Box<Reply>> {
     let object = target.as_object();
     let object = object.ok_or_else(|| error(400, BAD_PAYLOAD, "A target is no object."))?;
     let kind = format!("Microsoft.Dynamics.CRM.{}", entity.logical);
     let key = target["@odata.id"].as_str().and_then(key::place).and_then(|place| place.key);
     let (Some(key), true) = (key, target["@odata.type"] == kind.as_str()) else {
-        return Err(error(400, BAD_PAYLOAD, "A target needs @odata.type and @odata.id."));
+        return Err(error(400, BAD_PAYLOAD, "A target needs @odata.type and @odata.id.").into());
     };
     let existing = find(entity, &key)?;
     let fields = entity.fields(object)?;
     if let (Key::Alternate { column, .. }, None) = (&key, &existing)
         && fields.contains_key(column)
     {
-        return Err(error(400, "0x80040216", "An item with the same key has already been added."));
+        return Err(
+            error(400, "0x80040216", "An item with the same key has already been added.").into()
+        );
     }
     let written = carry_out(entity, Some(&key), existing, fields, by);
     let written = written.map_err(|errors| entity.refusal(&errors))?;

@@ -24,7 +24,7 @@ async fn a_lost_or_broken_answer_is_passing_and_a_replay_gives_one_record() {
         Effect::Answer(Applied::Lost, Reply::empty(302).with_header("Location", "/elsewhere")),
     ] {
         let shown = format!("{effect:?}");
-        let setup = Setup::warm(Settings::default(), "timeout_seconds = 1").await;
+        let setup = Setup::warm(Settings::default(), "timeout_seconds = 2").await;
         let planned = setup.server.faults().add(Planned::new(effect).path("$batch"));
         let rows = upserts(3);
         let outcomes = setup.write(&rows).await;
