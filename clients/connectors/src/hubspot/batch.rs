@@ -165,13 +165,12 @@ impl Hubspot {
     }
 
     fn read_results<'a>(&self, run: &mut Run<'a>, mut inputs: Vec<Input<'a>>, answer: &Answer) {
-        let page = answer.json::<Page>();
-        let (mut page, fault) = match page {
-            Ok(page) if page.status == "COMPLETE" => (page, None),
-            Ok(page) => {
-                let reason = format!("HubSpot left the batch `{}`", cut(&page.status, 40));
-                (page, Some(Fault::transient(reason)))
-            }
+        let page = answer.json::<Page>().and_then(|page| match page.status.as_str() {
+            "COMPLETE" => Ok(page),
+            status => Err(Fault::transient(format!("the batch is `{}`", cut(status, 40)))),
+        });
+        let mut page = match page {
+            Ok(page) => page,
             Err(fault) => {
                 inputs.iter().for_each(|one| run.outcomes[one.row] = Some(Err(fault.clone())));
                 return;
@@ -190,7 +189,7 @@ impl Hubspot {
             }
         }
         let budget = self.records.budget();
-        let mut unnamed = None;
+        let mut has_unnamed = false;
         for flaw in flaws {
             let is_named = |input: &Input<'_>| is_single || flaw.is_about(input);
             let named: Vec<usize> =
@@ -201,25 +200,20 @@ impl Hubspot {
                 let fault = exact.unwrap_or_else(|| fault_of(&flaw.problem, run.operation, budget));
                 run.outcomes[input.row] = Some(Err(fault));
             }
-            if named.is_empty() {
-                unnamed = Some(flaw);
-            }
+            has_unnamed |= named.is_empty();
         }
-        run.leave(inputs, unnamed.is_some(), fault);
+        run.leave(inputs, has_unnamed);
     }
 }
 
 impl<'a> Run<'a> {
-    /// Rows that the answer named neither as written nor as refused.
-    fn leave(&mut self, inputs: Vec<Input<'a>>, has_unnamed: bool, fault: Option<Fault>) {
+    /// Rows that the answer named neither as written nor as refused: nothing is known of them, but where
+    /// it has errors that name no row they are sent again in halves.
+    fn leave(&mut self, inputs: Vec<Input<'a>>, has_unnamed: bool) {
         // A new record that may be there already is not created again here.
         let may_repeat = !matches!(self.operation, Operation::Create(_));
-        if has_unnamed && fault.is_none() && may_repeat && inputs.len() > 1 {
+        if has_unnamed && may_repeat && inputs.len() > 1 {
             self.halve(inputs);
-            return;
-        }
-        for input in inputs {
-            self.outcomes[input.row] = fault.clone().map(Err);
         }
     }
 

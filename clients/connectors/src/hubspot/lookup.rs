@@ -128,7 +128,8 @@ fn groups(lookups: &[Key]) -> BTreeMap<By, Vec<Wanted<'_>>> {
             Key::Field { field, value, unique: false } => (By::Search(field.clone()), value),
         };
         // HubSpot's ids are digits; anything else is no record's and would spoil the whole call.
-        if by == By::Id && !(!value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())) {
+        let is_no_id = value.is_empty() || value.bytes().any(|byte| !byte.is_ascii_digit());
+        if by == By::Id && is_no_id {
             continue;
         }
         groups.entry(by).or_default().entry(value.as_str()).or_default().push(number);

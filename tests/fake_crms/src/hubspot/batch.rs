@@ -48,7 +48,7 @@ impl Hubspot {
         let parsed = parse(request, portal.table(object), object, action);
         let (action, inputs) = match parsed {
             Ok(parsed) => parsed,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let by = By::call(request, "connector", self.site.clock.now());
         let mut written = Vec::new();
@@ -107,9 +107,9 @@ impl Hubspot {
         if self.settings.bad_values == Refusal::Whole {
             match find(|flaw| matches!(flaw, Flaw::Values(_) | Flaw::Required)) {
                 Some(Flaw::Values(errors)) => {
-                    return Some(invalid(&bad_values(errors, self.settings.names_values)));
+                    return Some(*invalid(&bad_values(errors, self.settings.names_values)));
                 }
-                Some(_) => return Some(invalid(&required(object))),
+                Some(_) => return Some(*invalid(&required(object))),
                 None => {}
             }
         }
@@ -202,7 +202,7 @@ fn parse(
     table: &Table,
     object: Object,
     action: &str,
-) -> Result<(Action, Vec<Input>), Reply> {
+) -> Result<(Action, Vec<Input>), Box<Reply>> {
     let body = request.json().map_err(|error| invalid(&format!("Invalid input JSON: {error}")))?;
     let inputs = inputs(&body)?;
     let action = match action {
@@ -210,7 +210,7 @@ fn parse(
         "update" => Action::Update,
         _ => Action::Upsert(id_property(inputs, table, object)?),
     };
-    let parsed: Result<Vec<Input>, Reply> =
+    let parsed: Result<Vec<Input>, Box<Reply>> =
         inputs.iter().map(|input| parse_one(input, &action, table)).collect();
     let parsed = parsed?;
     if action != Action::Create {
@@ -229,7 +229,7 @@ fn parse(
 }
 
 /// From 1 to 100 of them.
-pub(super) fn inputs(body: &Value) -> Result<&Vec<Value>, Reply> {
+pub(super) fn inputs(body: &Value) -> Result<&Vec<Value>, Box<Reply>> {
     let inputs = body.get("inputs").and_then(Value::as_array);
     let inputs = inputs.ok_or_else(|| invalid("Some required fields were not set: [inputs]"))?;
     match inputs.len() {
@@ -239,7 +239,7 @@ pub(super) fn inputs(body: &Value) -> Result<&Vec<Value>, Reply> {
     }
 }
 
-fn id_property(inputs: &[Value], table: &Table, object: Object) -> Result<String, Reply> {
+fn id_property(inputs: &[Value], table: &Table, object: Object) -> Result<String, Box<Reply>> {
     let property =
         |input: &Value| input.get("idProperty").and_then(Value::as_str).map(str::to_owned);
     let first = inputs.first().and_then(property);
@@ -252,7 +252,7 @@ fn id_property(inputs: &[Value], table: &Table, object: Object) -> Result<String
 }
 
 /// Records are only named by a property with unique values.
-pub(super) fn check_unique(name: &str, table: &Table, object: Object) -> Result<(), Reply> {
+pub(super) fn check_unique(name: &str, table: &Table, object: Object) -> Result<(), Box<Reply>> {
     if table.field(name).is_some_and(|field| field.unique.is_some()) {
         return Ok(());
     }
@@ -261,7 +261,7 @@ pub(super) fn check_unique(name: &str, table: &Table, object: Object) -> Result<
     Err(invalid(&format!("{words} {kind} property {name} in portal ID {portal}")))
 }
 
-fn parse_one(input: &Value, action: &Action, table: &Table) -> Result<Input, Reply> {
+fn parse_one(input: &Value, action: &Action, table: &Table) -> Result<Input, Box<Reply>> {
     let map = input.as_object().ok_or_else(|| invalid("An input is not an object"))?;
     if let Some(unknown) = map.keys().find(|key| !KNOWN.contains(&key.as_str())) {
         return Err(invalid(&format!("Unknown field {unknown}")));

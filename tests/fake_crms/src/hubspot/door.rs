@@ -78,7 +78,7 @@ impl Hubspot {
             "token_type": "bearer",
             "refresh_token": REFRESH_TOKEN,
             "access_token": token,
-            "expires_in": life.as_secs(),
+            "expires_in": life.as_millis().div_ceil(1_000),
         });
         Reply::json(200, &body)
     }
@@ -99,12 +99,12 @@ impl Hubspot {
         }
         let ask = match asked(request) {
             Ok(ask) => ask,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let is_search = matches!(ask, Ask::Search(_));
         let left = match self.take(is_search) {
             Ok(left) => left,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let reply = self.answer(request, &ask);
         if is_search { reply } else { self.with_limits(reply, left, token == TOKEN) }
@@ -130,7 +130,7 @@ impl Hubspot {
             Ask::Batch(name, _) => (name, "objects:write"),
         };
         let Some(object) = Object::named(name) else {
-            return invalid(&format!("Unable to infer object type from: {name}"));
+            return *invalid(&format!("Unable to infer object type from: {name}"));
         };
         if let Some(refusal) = self.lacks(object, right) {
             return refusal;
@@ -145,17 +145,17 @@ impl Hubspot {
     }
 
     /// Takes a call off the limits.
-    fn take(&self, is_search: bool) -> Result<(Left, Left), Reply> {
+    fn take(&self, is_search: bool) -> Result<(Left, Left), Box<Reply>> {
         let now = self.site.clock.now();
         let mut portal = self.state.lock();
         if is_search && portal.searches.take(now, 1).is_err() {
-            return Err(limited("SECONDLY", "secondly", self.wait(SECONDLY)));
+            return Err(Box::new(limited("SECONDLY", "secondly", self.wait(SECONDLY))));
         }
         let day = match portal.day.take(now, 1) {
             Ok(left) => left,
             Err(over) => {
                 self.site.journal.throttled(TENANT, after(now, over.frees_in));
-                return Err(limited("DAILY", "daily", self.wait(over.frees_in)));
+                return Err(Box::new(limited("DAILY", "daily", self.wait(over.frees_in))));
             }
         };
         match portal.calls.take(now, 1) {
@@ -163,7 +163,8 @@ impl Hubspot {
             Err(_) => {
                 // No wait is told: HubSpot's own client waits this long.
                 self.site.journal.throttled(TENANT, after(now, ROLLING));
-                Err(limited("TEN_SECONDLY_ROLLING", "ten_secondly_rolling", self.wait(ROLLING)))
+                let wait = self.wait(ROLLING);
+                Err(Box::new(limited("TEN_SECONDLY_ROLLING", "ten_secondly_rolling", wait)))
             }
         }
     }
@@ -233,7 +234,7 @@ fn limited(policy: &str, word: &str, wait: Option<Duration>) -> Reply {
 }
 
 /// What the path asks for, in the dated form or in the older one.
-fn asked(request: &Request) -> Result<Ask, Reply> {
+fn asked(request: &Request) -> Result<Ask, Box<Reply>> {
     let segments = request.segments();
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (family, version, rest) = match &parts[..] {
@@ -242,11 +243,11 @@ fn asked(request: &Request) -> Result<Ask, Reply> {
         }
         ["crm", family @ ("objects" | "properties"), version, rest @ ..]
         | [family @ "account-info", version, rest @ ..] => (*family, *version, rest),
-        _ => return Err(no_path()),
+        _ => return Err(Box::new(no_path())),
     };
     let is_old = version == OLD_VERSION && (family == "account-info" || parts[1] == OLD_VERSION);
     if !is_old && !VERSIONS.contains(&version) {
-        return Err(no_path());
+        return Err(Box::new(no_path()));
     }
     match (family, rest) {
         ("account-info", ["details"]) => Ok(Ask::Account),
@@ -255,6 +256,6 @@ fn asked(request: &Request) -> Result<Ask, Reply> {
         ("objects", [object, "batch", action @ ("upsert" | "update" | "create" | "read")]) => {
             Ok(Ask::Batch((*object).to_owned(), (*action).to_owned()))
         }
-        _ => Err(no_path()),
+        _ => Err(Box::new(no_path())),
     }
 }

@@ -28,8 +28,8 @@ pub(super) fn error_with(
 }
 
 /// A whole call is not as it should be.
-pub(super) fn invalid(message: &str) -> Reply {
-    error(400, "VALIDATION_ERROR", message)
+pub(super) fn invalid(message: &str) -> Box<Reply> {
+    Box::new(error(400, "VALIDATION_ERROR", message))
 }
 
 /// There is no such path, or no such version of it.

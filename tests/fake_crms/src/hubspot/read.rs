@@ -21,10 +21,10 @@ const ALWAYS: &[&str] = &["hs_object_id", "createdate", "hs_lastmodifieddate"];
 
 impl Hubspot {
     pub(super) fn read(&self, request: &Request, object: Object) -> Reply {
-        self.try_read(request, object).unwrap_or_else(|refusal| refusal)
+        self.try_read(request, object).unwrap_or_else(|refusal| *refusal)
     }
 
-    fn try_read(&self, request: &Request, object: Object) -> Result<Reply, Reply> {
+    fn try_read(&self, request: &Request, object: Object) -> Result<Reply, Box<Reply>> {
         let body = request.json().map_err(|_| invalid("Invalid input JSON"))?;
         let portal = self.state.lock();
         let table = portal.table(object);
@@ -37,19 +37,7 @@ impl Hubspot {
         if let Some(property) = property {
             check_unique(property, table, object)?;
         }
-        let mut ids: Vec<&Value> = Vec::new();
-        for input in inputs(&body)? {
-            let id = input.get("id").filter(|id| id.as_str().is_some_and(|id| !id.is_empty()));
-            let id = id.ok_or_else(|| invalid("Some required fields were not set: [id]"))?;
-            if ids.iter().any(|other| how.same(other, id)) {
-                return Err(invalid("Duplicate IDs found in batch input"));
-            }
-            let is_number = |id: &str| id.bytes().all(|byte| byte.is_ascii_digit());
-            if property.is_none() && !id.as_str().is_some_and(is_number) {
-                return Err(invalid("An id is not valid"));
-            }
-            ids.push(id);
-        }
+        let ids = ids(&body, property, how)?;
         let (mut results, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
             let record = match property {
@@ -63,7 +51,7 @@ impl Hubspot {
         }
         if results.is_empty() && self.settings.refuses_unknown {
             let more = Map::from_iter([("context".to_owned(), json!({ "ids": missing }))]);
-            return Err(error_with(404, "OBJECT_NOT_FOUND", &absent(object), more));
+            return Ok(error_with(404, "OBJECT_NOT_FOUND", &absent(object), more));
         }
         let now = self.site.clock.now().to_string();
         let mut body = json!({
@@ -87,10 +75,10 @@ impl Hubspot {
     }
 
     pub(super) fn search(&self, request: &Request, object: Object) -> Reply {
-        self.try_search(request, object).unwrap_or_else(|refusal| refusal)
+        self.try_search(request, object).unwrap_or_else(|refusal| *refusal)
     }
 
-    fn try_search(&self, request: &Request, object: Object) -> Result<Reply, Reply> {
+    fn try_search(&self, request: &Request, object: Object) -> Result<Reply, Box<Reply>> {
         if request.body.len() > MAX_BODY {
             return Err(invalid("The request body is longer than 3000 characters"));
         }
@@ -140,12 +128,34 @@ impl Hubspot {
     }
 }
 
+/// The ids of a batch, no two the same; HubSpot's own are digits.
+fn ids<'a>(
+    body: &'a Value,
+    property: Option<&str>,
+    how: Match,
+) -> Result<Vec<&'a Value>, Box<Reply>> {
+    let mut ids: Vec<&Value> = Vec::new();
+    for input in inputs(body)? {
+        let id = input.get("id").filter(|id| id.as_str().is_some_and(|id| !id.is_empty()));
+        let id = id.ok_or_else(|| invalid("Some required fields were not set: [id]"))?;
+        if ids.iter().any(|other| how.same(other, id)) {
+            return Err(invalid("Duplicate IDs found in batch input"));
+        }
+        let is_number = |id: &str| id.bytes().all(|byte| byte.is_ascii_digit());
+        if property.is_none() && !id.as_str().is_some_and(is_number) {
+            return Err(invalid("An id is not valid"));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
 fn is_lower_case(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.to_lowercase() == text)
 }
 
 /// The one filter: `EQ` with a value or `IN` with several.
-fn filter<'a>(body: &'a Value, table: &Table) -> Result<(&'a str, Vec<Value>), Reply> {
+fn filter<'a>(body: &'a Value, table: &Table) -> Result<(&'a str, Vec<Value>), Box<Reply>> {
     let wrong = || invalid("There was a problem with the request.");
     let groups = body.get("filterGroups").and_then(Value::as_array).ok_or_else(wrong)?;
     let [group] = groups.as_slice() else { return Err(wrong()) };
@@ -170,7 +180,7 @@ fn filter<'a>(body: &'a Value, table: &Table) -> Result<(&'a str, Vec<Value>), R
 }
 
 /// The properties that a body asks for; those that do not exist are passed over.
-fn asked<'a>(body: &'a Value, table: &Table) -> Result<Vec<&'a str>, Reply> {
+fn asked<'a>(body: &'a Value, table: &Table) -> Result<Vec<&'a str>, Box<Reply>> {
     let names = match body.get("properties") {
         None => return Ok(Vec::new()),
         Some(names) => names.as_array().ok_or_else(|| invalid("properties is not a list"))?,

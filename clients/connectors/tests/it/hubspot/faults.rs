@@ -153,6 +153,15 @@ async fn an_account_that_is_being_moved_is_left_alone_for_as_long_as_it_says() {
     assert_eq!(server.journal().calls().len(), 1);
 }
 
+/// The answer of a batch that is not done yet.
+fn pending() -> Json {
+    let result = |number: usize| {
+        let properties = json!({ "payment_id": format!("pay_{number}") });
+        json!({ "id": number.to_string(), "properties": properties, "new": true })
+    };
+    json!({ "status": "PENDING", "results": (0..4).map(result).collect::<Vec<_>>() })
+}
+
 #[tokio::test]
 async fn a_lost_reply_is_written_again_to_the_same_record() {
     let effects = [
@@ -163,7 +172,7 @@ async fn a_lost_reply_is_written_again_to_the_same_record() {
         Effect::Answer(Applied::Lost, bad_gateway(504)),
         Effect::Answer(Applied::Lost, bad_gateway(403)),
         Effect::Answer(Applied::Applied, Reply::empty(200)),
-        Effect::Answer(Applied::Lost, Reply::json(200, &json!({ "status": "PENDING" }))),
+        Effect::Answer(Applied::Lost, Reply::json(200, &pending())),
         Effect::Answer(Applied::Applied, Reply::empty(408)),
     ];
     for effect in effects {
