@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use fake_crms::process::{Process, Site};
-use fake_crms::{Double, PaymentRecord};
+use fake_crms::{Double, Limits, PaymentRecord};
 use rust_decimal::Decimal;
 use tollgate_client::Client;
 use tollgate_client::proto::{GetTimelineRequest, ListPaymentsRequest, LiveMode, Payment};
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn open(title: &'static str, name: &'static str, site: &Site) -> anyhow::Result<Crm> {
-    let double = fake_crms::start(name, false).await;
+    let double = fake_crms::start(name, Limits::Generous).await;
     let config = site.configure(name, "", &double.config())?;
     let _connector = site.start_connector(name, &config)?;
     Ok(Crm { title, name, double, _connector })

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use fake_crms::lives;
 use fake_crms::process::{Process, Site};
-use fake_crms::Double;
+use fake_crms::{Double, Limits};
 use futures::StreamExt;
 use jiff::Timestamp;
 use tollgate_client::Client;
@@ -66,16 +66,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = Client::connect(site.grpc_url()).await?;
     eprintln!("posting {events} events of {} payments", options.records);
     post(&site, &options).await;
-    let names = fake_crms::NAMES.iter().filter(|name| {
-        options.only.is_empty() || options.only.iter().any(|only| only == *name)
-    });
+    let names = fake_crms::NAMES
+        .iter()
+        .filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == *name));
     let mut drains = Vec::new();
     for name in names {
         let target = target(name, &site, &options).await?;
         eprintln!("{name}: {:.1} s at best", target.best.as_secs_f64());
         drains.push(drain(target, &site, &client, &options));
     }
-    println!("| CRM | took | best | ratio | calls | 429s | attempts spent on limits | calls before a wait ended |");
+    println!(
+        "| CRM | took | best | ratio | calls | 429s | attempts spent on limits | calls before a wait ended |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     let mut wrong = Vec::new();
     // Side by side: each waits for its CRM, not for the machine.
@@ -114,7 +116,7 @@ async fn post(site: &Site, options: &Options) {
 }
 
 async fn target(name: &'static str, site: &Site, options: &Options) -> anyhow::Result<Target> {
-    let double = fake_crms::start(name, true).await;
+    let double = fake_crms::start(name, Limits::Real).await;
     double.faults().set_latency(Duration::from_millis(options.latency_ms));
     let config = site.configure(name, "", &double.config())?;
     let latency = Duration::from_millis(options.latency_ms);
@@ -143,7 +145,11 @@ async fn drained(
     let patience = target.best.mul_f64(PATIENCE).max(LEAST_PATIENCE);
     while !is_drained(client, target.name).await? {
         ensure!(connector.ended().is_none(), "the connector ended: {}", connector.said());
-        ensure!(first.elapsed() < patience, "not drained: {:?}", standing(client, target.name).await);
+        ensure!(
+            first.elapsed() < patience,
+            "not drained: {:?}",
+            standing(client, target.name).await
+        );
         tokio::time::sleep(LOOK).await;
     }
     let took = first.elapsed();

@@ -97,6 +97,7 @@
 //! ```
 
 pub mod account;
+pub mod all;
 pub mod callback;
 pub mod clock;
 pub mod faults;
@@ -118,6 +119,7 @@ pub mod salesforce;
 pub mod zoho_crm;
 
 pub use account::{Account, Double, PaymentRecord};
+pub use all::{Limits, NAMES, start};
 pub use clock::Clock;
 pub use faults::{Armed, Effect, Fault, Faults, Write};
 pub use journal::{Call, Commit, Journal};

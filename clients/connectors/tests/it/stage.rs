@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_crms::lives::Happening;
 use fake_crms::process::{Process, Site, until};
-use fake_crms::{Double, PaymentRecord};
+use fake_crms::{Double, Limits, PaymentRecord};
 use rust_decimal::Decimal;
 use tollgate_client::Client;
 use tollgate_client::proto::{ListPaymentsRequest, Payment};
@@ -60,7 +60,7 @@ impl Stage {
         connector: &str,
         change: impl FnOnce(String) -> String,
     ) -> Target {
-        let double = fake_crms::start(name, false).await;
+        let double = fake_crms::start(name, Limits::Generous).await;
         let tables = change(double.config());
         let config = self.site.configure(name, connector, &tables).expect("it can be written");
         Target { name, double, config, connector: None }
