@@ -120,10 +120,7 @@ impl Caller {
         let answer = self.api.call(call.credits, request, refusal::is_of_token).await?;
         let left = answer.header(CREDITS_HEADER).and_then(|text| text.trim().parse::<u64>().ok());
         if let Some(left) = left {
-            // The budget counts the day's calls, of which each may cost several credits.
-            let in_flight = self.budget().max_in_flight() as u64;
-            let left = left.saturating_sub(in_flight * (MAX_CREDITS_A_CALL - 1));
-            self.budget().daily(left, Some(self.credits_per_day), None);
+            self.budget().daily_points(left, Some(self.credits_per_day), None);
         }
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             return Err(self.throttled(&answer, left));

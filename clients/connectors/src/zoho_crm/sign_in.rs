@@ -143,10 +143,7 @@ impl Refresh {
         let is_zoho = |domain: &&str| {
             host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        if url.scheme() == "https"
-            && url.port().is_none()
-            && API_DOMAINS.iter().any(|d| is_zoho(&d))
-        {
+        if url.scheme() == "https" && url.port().is_none() && API_DOMAINS.iter().any(is_zoho) {
             return true;
         }
         // An accounts host of the operator's own speaks for APIs on the same machine.

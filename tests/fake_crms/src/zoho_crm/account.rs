@@ -34,6 +34,7 @@ timeout_seconds = 10
 object = "Deals"
 name = "payment"
 policy = "upsert"
+when = {{ kind = "payment" }}
 match = [{{ field = "Payment_Id", from = "subject_id", unique = true }}]
 
 [objects.fields]

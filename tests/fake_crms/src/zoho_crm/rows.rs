@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{UnknownFields, ZohoCrm, error, metadata, told, unknown_module};
+use super::{UnknownFields, ZohoCrm, metadata, told, unknown_module};
 use crate::{By, Field, Fields, Kind, Reply, Request, RowError, Table, Written};
 
 const MAX_ROWS: usize = 100;
@@ -34,7 +34,7 @@ impl ZohoCrm {
         let Some(table) = modules.get_mut(module) else { return unknown_module() };
         let checks = match checks(module, table, body) {
             Ok(checks) => checks,
-            Err(reply) => return reply,
+            Err(refused) => return Reply::json(400, &refused),
         };
         self.each(request, module, table, body, |table, row, by| {
             if row.contains_key("id") {
@@ -105,7 +105,7 @@ impl ZohoCrm {
     ) -> Reply {
         let rows = match rows(body) {
             Ok(rows) => rows,
-            Err(reply) => return reply,
+            Err(refused) => return Reply::json(400, &refused),
         };
         let is_upsert = request.path.ends_with("/upsert");
         let by = By::call(request, "connector", self.site.clock.now());
@@ -221,27 +221,27 @@ impl ZohoCrm {
 }
 
 /// The rows of a body, which has nothing else that Zoho does not know.
-fn rows(body: &Value) -> Result<&Vec<Value>, Reply> {
+fn rows(body: &Value) -> Result<&Vec<Value>, Refused> {
     let keys = body.as_object().into_iter().flat_map(|body| body.keys());
     if let Some(key) = keys.into_iter().find(|key| !KNOWN_KEYS.contains(&key.as_str())) {
-        return Err(error(400, "INVALID_DATA", json!({ "api_name": key }), "invalid data"));
+        return Err(refused("INVALID_DATA", json!({ "api_name": key }), "invalid data"));
     }
     if body.get("trigger").is_some_and(|trigger| !trigger.is_array()) {
         let details = json!({ "api_name": "trigger", "expected_data_type": "jsonarray" });
-        return Err(error(400, "INVALID_DATA", details, "invalid data"));
+        return Err(refused("INVALID_DATA", details, "invalid data"));
     }
     match body["data"].as_array() {
         Some(rows) if (1..=MAX_ROWS).contains(&rows.len()) => Ok(rows),
         Some(_) => {
             let details = json!({ "api_name": "data", "maximum_length": MAX_ROWS });
-            Err(error(400, "INVALID_DATA", details, "invalid data"))
+            Err(refused("INVALID_DATA", details, "invalid data"))
         }
-        None => Err(error(400, "MANDATORY_NOT_FOUND", json!({ "api_name": "data" }), "no data")),
+        None => Err(refused("MANDATORY_NOT_FOUND", json!({ "api_name": "data" }), "no data")),
     }
 }
 
 /// The fields by which an upsert looks for its record, which must be unique.
-fn checks(module: &str, table: &Table, body: &Value) -> Result<Vec<String>, Reply> {
+fn checks(module: &str, table: &Table, body: &Value) -> Result<Vec<String>, Refused> {
     let unique = |name: &str| table.field(name).is_some_and(|field| field.unique.is_some());
     let Some(sent) = body.get("duplicate_check_fields") else {
         // Zoho's own first, then those that somebody marked.
@@ -256,7 +256,7 @@ fn checks(module: &str, table: &Table, body: &Value) -> Result<Vec<String>, Repl
             "api_name": "duplicate_check_fields",
             "json_path": format!("$.duplicate_check_fields[{index}]"),
         });
-        error(400, "INVALID_DATA", details, "invalid data")
+        refused("INVALID_DATA", details, "invalid data")
     };
     let names = sent.as_array().filter(|names| !names.is_empty()).ok_or_else(|| invalid(0))?;
     let named = names.iter().enumerate().map(|(index, name)| {

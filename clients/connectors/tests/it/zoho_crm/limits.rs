@@ -64,7 +64,7 @@ async fn a_rate_that_is_told_with_status_400_is_a_refusal_like_any_other() {
 #[tokio::test]
 async fn ten_rows_cost_one_credit_and_the_days_credits_are_never_passed() {
     // One for the fields, and ten for each batch of a hundred.
-    let settings = Settings { credits_per_day: 31, max_in_flight: 1, ..Settings::default() };
+    let settings = Settings { credits_per_day: 31, ..Settings::default() };
     let server = ZohoCrm::start(settings).await;
     let crm = open(&server);
     for batch in 0..3 {
@@ -81,7 +81,7 @@ async fn ten_rows_cost_one_credit_and_the_days_credits_are_never_passed() {
 
 #[tokio::test]
 async fn the_reserve_is_left_to_others() {
-    let settings = Settings { credits_per_day: 100, max_in_flight: 1, ..Settings::default() };
+    let settings = Settings { credits_per_day: 100, ..Settings::default() };
     let server = ZohoCrm::start(settings).await;
     let crm = open_with(&server, "daily_reserve", 90);
     let mut written = 0;
