@@ -330,7 +330,7 @@ fn told(call: Call<'_>, outcome: &Outcome) -> Value {
         (Call::Create | Call::Update, Ok(written)) => {
             json!({ "id": written.id, "success": true, "errors": [] })
         }
-        (_, Err(refusals)) => {
+        (Call::Create | Call::Update | Call::Upsert { .. }, Err(refusals)) => {
             let errors: Vec<Value> = refusals.iter().map(Refusal::json).collect();
             json!({ "success": false, "errors": errors })
         }
