@@ -72,9 +72,10 @@ impl Api {
     ) -> Result<Answer, Fault> {
         let answer = self.call_any(points, request, is_expired).await?;
         if answer.status.is_server_error() {
-            let reason = answer.told();
-            let wait = self.budget.failed(&reason).max(answer.retry_after().unwrap_or_default());
-            return Err(Fault::Transient { reason, wait: Some(wait) });
+            let (reason, wait) = (answer.told(), answer.retry_after());
+            let pause = self.budget.failed(&reason);
+            tracing::warn!(reason, ?pause, "a call failed");
+            return Err(Fault::Transient { reason, wait });
         }
         self.budget.succeeded();
         Ok(answer)
@@ -105,8 +106,9 @@ impl Api {
     async fn attempt(&self, points: u64, request: RequestBuilder) -> Result<Answer, Fault> {
         let _permit = self.budget.acquire(points).await?;
         send(request).await.map_err(|reason| {
-            let wait = Some(self.budget.failed(&reason));
-            Fault::Transient { reason, wait }
+            let pause = self.budget.failed(&reason);
+            tracing::warn!(reason, ?pause, "a call got no answer");
+            Fault::Transient { reason, wait: None }
         })
     }
 }

@@ -76,6 +76,8 @@ struct Daily {
     limit: Option<u64>,
     resets_at: Option<Instant>,
     told_at: Instant,
+    /// Whether it counts points and not calls.
+    in_points: bool,
 }
 
 /// What was done, for metrics.
@@ -185,7 +187,16 @@ impl Budget {
     pub fn daily(&self, remaining: u64, limit: Option<u64>, resets_in: Option<Duration>) {
         let now = Instant::now();
         let resets_at = resets_in.map(|wait| now + wait);
-        self.lock().daily = Some(Daily { remaining, limit, resets_at, told_at: now });
+        let daily = Daily { remaining, limit, resets_at, told_at: now, in_points: false };
+        self.lock().daily = Some(daily);
+    }
+
+    /// As [`Budget::daily`], of a quota that counts points.
+    pub fn daily_points(&self, remaining: u64, limit: Option<u64>, resets_in: Option<Duration>) {
+        let now = Instant::now();
+        let resets_at = resets_in.map(|wait| now + wait);
+        let daily = Daily { remaining, limit, resets_at, told_at: now, in_points: true };
+        self.lock().daily = Some(daily);
     }
 
     /// What the CRM told about its windows, in the order of [`Limits::windows`]: the points of one of them
@@ -193,6 +204,17 @@ impl Budget {
     pub fn set_points(&self, window: usize, points: u64) {
         if let Some(spent) = self.lock().windows.get_mut(window) {
             spent.window.points = points.max(1);
+        }
+    }
+
+    /// A call turned out to cost this much more than it was let through for.
+    pub fn charge(&self, points: u64) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.counts.points += points;
+        for spent in &mut state.windows {
+            spent.calls.push_back((now, points));
+            spent.points += points;
         }
     }
 
@@ -230,7 +252,7 @@ impl State {
             spent.points += points;
         }
         if let Some(daily) = &mut self.daily {
-            daily.remaining = daily.remaining.saturating_sub(1);
+            daily.remaining = daily.remaining.saturating_sub(daily.price(points));
         }
         self.counts.calls += 1;
         self.counts.points += points;
@@ -244,15 +266,18 @@ impl State {
             }
             self.blocked = None;
         }
-        if let Some(wait) = self.daily_wait(now) {
+        if let Some(wait) = self.daily_wait(points, now) {
             return Some((wait, "the daily quota is used up".to_owned()));
         }
         let waits = self.windows.iter_mut().filter_map(|spent| spent.wait_for(points, now));
         waits.max().map(|wait| (wait, "the rate limit is reached".to_owned()))
     }
 
-    fn daily_wait(&mut self, now: Instant) -> Option<Duration> {
-        let daily = self.daily.filter(|daily| daily.remaining <= self.daily_reserve)?;
+    fn daily_wait(&mut self, points: u64, now: Instant) -> Option<Duration> {
+        let reserve = self.daily_reserve;
+        let daily = self
+            .daily
+            .filter(|daily| daily.remaining < reserve.saturating_add(daily.price(points)))?;
         // Without a known reset one call in a while finds out.
         let until = daily.resets_at.unwrap_or(daily.told_at + QUOTA_RETRY);
         if until <= now {
@@ -267,6 +292,13 @@ impl State {
         if self.blocked.as_ref().is_none_or(|(before, _)| *before < until) {
             self.blocked = Some((until, reason.to_owned()));
         }
+    }
+}
+
+impl Daily {
+    /// What a call of this many points takes off it.
+    fn price(&self, points: u64) -> u64 {
+        if self.in_points { points } else { 1 }
     }
 }
 
@@ -305,12 +337,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_span_of_the_windows_length_has_more_than_its_points() {
         let budget = Budget::new(limits(80, 2));
-        let mut spent: Vec<(Instant, u64)> = Vec::new();
-        for call in 0..100 {
-            let points = if call % 4 == 0 { 20 } else { 5 };
-            let _permit = budget.acquire(points).await.expect("no long wait");
-            spent.push((Instant::now(), points));
-        }
+        let calls = (0..100).map(|call| {
+            let (budget, points) = (&budget, if call % 4 == 0 { 20 } else { 5 });
+            async move {
+                let _permit = budget.acquire(points).await.expect("no long wait");
+                (Instant::now(), points)
+            }
+        });
+        let mut spent: Vec<(Instant, u64)> = futures::future::join_all(calls).await;
+        spent.sort();
         for (start, _) in &spent {
             let end = *start + Duration::from_secs(2);
             let within = spent.iter().filter(|(at, _)| at >= start && *at < end);
@@ -334,6 +369,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_a_call_cost_beyond_its_price_counts() {
+        let budget = Budget::new(limits(100, 10));
+        drop(budget.acquire(10).await.expect("all is left"));
+        budget.charge(60);
+        let before = Instant::now();
+        drop(budget.acquire(30).await.expect("enough is left"));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        drop(budget.acquire(1).await.expect("a short wait"));
+        assert!(before.elapsed() >= Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_days_reserve_is_left_alone_until_the_reset() {
         let budget = Budget::new(Limits { daily_reserve: 50, ..limits(100, 1) });
         budget.daily(51, Some(1_000), Some(Duration::from_secs(3_600)));
@@ -341,6 +388,16 @@ mod tests {
         assert!(matches!(budget.acquire(1).await, Err(Fault::Throttled { .. })));
         tokio::time::advance(Duration::from_secs(3_601)).await;
         let _permit = budget.acquire(1).await.expect("a new day");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_days_quota_of_points_is_spent_in_points() {
+        let budget = Budget::new(Limits { daily_reserve: 10, ..limits(1_000, 1) });
+        budget.daily_points(36, None, Some(Duration::from_secs(3_600)));
+        let _permit = budget.acquire(20).await.expect("16 are left");
+        assert!(matches!(budget.acquire(20).await, Err(Fault::Throttled { .. })));
+        let _permit = budget.acquire(5).await.expect("11 are left");
+        assert!(matches!(budget.acquire(5).await, Err(Fault::Throttled { .. })));
     }
 
     #[tokio::test(start_paused = true)]

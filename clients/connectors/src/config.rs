@@ -163,6 +163,9 @@ pub struct Connector {
     pub memory: Option<PathBuf>,
     /// Where `/metrics`, `/healthz` and `/status` are; nowhere if not set.
     pub listen: Option<SocketAddr>,
+    /// Host names, without port, under which its metrics and status may be asked for, beside loopback
+    /// ones.
+    pub allowed_hosts: Vec<String>,
     /// How many calls are made at once.
     pub max_calls: usize,
     /// Whether an event that only tells a status is passed over where a newer one of its subject waits.
@@ -176,6 +179,7 @@ impl Default for Connector {
         Connector {
             memory: None,
             listen: None,
+            allowed_hosts: Vec::new(),
             max_calls: DEFAULT_CALLS,
             collapse: false,
             own_events: OwnEvents::default(),

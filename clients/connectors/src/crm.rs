@@ -54,6 +54,11 @@ pub trait Crm: Send + Sync {
     /// bad rows are alone.
     async fn write(&self, object: &Object, rows: &[Write]) -> Vec<Result<Written, Fault>>;
 
+    /// Whether fields and options may be named by what people see as well.
+    fn takes_labels(&self) -> bool {
+        false
+    }
+
     /// What this work costs, for plans.
     fn cost(&self, work: Work) -> Cost;
 }

@@ -22,7 +22,14 @@ pub struct Kind {
 }
 
 /// All of them, by name.
-pub const CRMS: &[Kind] = &[crate::salesforce::KIND];
+pub const CRMS: &[Kind] = &[
+    crate::dynamics::KIND,
+    crate::hubspot::KIND,
+    crate::monday::KIND,
+    crate::pipedrive::KIND,
+    crate::salesforce::KIND,
+    crate::zoho_crm::KIND,
+];
 
 /// The one of this name.
 pub fn find(name: &str) -> Option<&'static Kind> {

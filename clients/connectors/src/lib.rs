@@ -16,11 +16,32 @@
 
 pub mod api;
 pub mod budget;
+pub mod check;
+pub mod collapse;
+pub mod commands;
 pub mod config;
+pub mod connector;
 pub mod crm;
 pub mod crms;
+pub mod dispatch;
+pub mod dynamics;
+pub mod gateway;
+pub mod guard;
+pub mod hubspot;
+pub mod intake;
 pub mod mapping;
+pub mod memory;
+pub mod monday;
+pub mod operations;
 pub mod orgs;
+pub mod pipedrive;
+pub mod plan;
+pub mod report;
 pub mod salesforce;
+#[cfg(test)]
+mod shelf;
 pub mod tokens;
+pub mod trace;
 pub mod value;
+pub mod writer;
+pub mod zoho_crm;

@@ -6,6 +6,8 @@
 mod condition;
 mod field;
 pub mod path;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use tollgate_client::Event;
 
 pub use condition::Conditions;
-pub use field::{Convert, FieldRule, Moment, OnConflict};
+pub use field::{Convert, FieldRule, Moment, OnConflict, Piece, Source};
 pub use path::EventPath;
 
 use crate::config::Mistake;

@@ -6,6 +6,7 @@
 mod backlog;
 mod consumer;
 mod delivery;
+mod drain;
 mod gateway;
 mod idle;
 mod ingest;
@@ -39,6 +40,8 @@ enum Child {
         #[command(subcommand)]
         kind: yardstick::Kind,
     },
+    /// Drains a backlog through connectors into doubles of the CRMs at their real rate limits.
+    Drain(drain::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         match cli.child {
             Some(Child::Yardstick { kind }) => yardstick::serve(kind).await,
+            Some(Child::Drain(options)) => drain::run(options).await,
             None => run::all(cli.options).await,
         }
     });

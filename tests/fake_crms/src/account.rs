@@ -5,6 +5,8 @@
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::{Backend, Clock, Faults, Journal, Server};
+
 /// A running double with its standard records of payments.
 pub trait Account: Send + Sync {
     /// The tables `[crm]` and `[[objects]]` of a configuration: one object, named `payment`, with
@@ -22,6 +24,35 @@ pub trait Account: Send + Sync {
 
     /// A person makes a record of a payment; its id.
     fn create(&self, payment_id: &str) -> String;
+}
+
+/// A running double, whichever it is.
+pub trait Double: Account {
+    /// Every call and every write.
+    fn journal(&self) -> &Journal;
+
+    /// What goes wrong.
+    fn faults(&self) -> &Faults;
+
+    /// Its time.
+    fn clock(&self) -> &Clock;
+}
+
+impl<B: Backend> Double for Server<B>
+where
+    Server<B>: Account,
+{
+    fn journal(&self) -> &Journal {
+        Server::journal(self)
+    }
+
+    fn faults(&self) -> &Faults {
+        Server::faults(self)
+    }
+
+    fn clock(&self) -> &Clock {
+        Server::clock(self)
+    }
 }
 
 /// A record of a payment, as a person sees it.

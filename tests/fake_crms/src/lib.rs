@@ -10,6 +10,8 @@
 //! - [`table`]: records under a declared schema; [`table::field`] is that schema;
 //! - [`limits`]: windows, daily quotas, calls in flight;
 //! - [`tokens`]: access tokens that expire, get lost and are counted;
+//! - [`process`]: a gateway and connectors as processes of their own; [`lives`]: what happens to payments;
+//! - [`account`]: what all doubles have in common for who treats them alike;
 //! - [`callback`]: sends webhooks; [`ids`]: random ids; [`state`]: a mutex for a backend's state.
 //!
 //! It must never reach beyond the loopback, and never know what a connector meant to send.
@@ -95,12 +97,15 @@
 //! ```
 
 pub mod account;
+pub mod all;
 pub mod callback;
 pub mod clock;
 pub mod faults;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+pub mod lives;
+pub mod process;
 pub mod server;
 pub mod state;
 pub mod table;
@@ -113,7 +118,8 @@ pub mod pipedrive;
 pub mod salesforce;
 pub mod zoho_crm;
 
-pub use account::{Account, PaymentRecord};
+pub use account::{Account, Double, PaymentRecord};
+pub use all::{Limits, NAMES, start};
 pub use clock::Clock;
 pub use faults::{Armed, Effect, Fault, Faults, Write};
 pub use journal::{Call, Commit, Journal};

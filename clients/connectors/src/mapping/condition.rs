@@ -58,6 +58,12 @@ impl Conditions {
         self.0.iter().all(|(path, condition)| condition.holds(&path.of(event)))
     }
 
+    /// Those on paths that are wanted; the others are taken to hold.
+    pub fn only(&self, is_wanted: impl Fn(&EventPath) -> bool) -> Conditions {
+        let wanted = self.0.iter().filter(|(path, _)| is_wanted(path));
+        Conditions(wanted.map(|(path, one)| (path.clone(), one.clone())).collect())
+    }
+
     /// The paths and the plain words that they are compared with, to be checked.
     pub fn words(&self) -> impl Iterator<Item = (&EventPath, String)> {
         self.0.iter().flat_map(|(path, condition)| {

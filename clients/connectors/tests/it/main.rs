@@ -1,3 +1,12 @@
-//! Connectors against the strict doubles of their CRMs, through the front door of each CRM's module.
+//! Connectors against strict doubles of the CRMs: each CRM's module by its API alone, and the whole
+//! `tollgate-connect` as a process behind a real gateway.
 
+mod crash;
+mod dynamics;
+mod end_to_end;
+mod hubspot;
+mod monday;
+mod pipedrive;
 mod salesforce;
+mod stage;
+mod zoho_crm;

@@ -1,0 +1,99 @@
+//! What becomes of a delivery when it comes: settled at once, because it means nothing for this CRM or is
+//! our own write come back, or a job whose first row waits for a batch.
+
+use std::sync::Arc;
+
+use tollgate_client::Delivery;
+
+use super::job::{self, Job};
+use super::{Done, Running};
+use crate::config::OwnEvents;
+use crate::dispatch::Waiting;
+use crate::mapping::Row;
+use crate::{collapse, intake};
+
+impl Running {
+    /// Makes a delivery a job, or settles it at once.
+    pub(super) async fn take(&mut self, delivery: Delivery) {
+        let event = delivery.event();
+        let (own_events, crm) =
+            (self.connector.config.connector.own_events, self.connector.kind.name);
+        if let Some(words) = self.passed_over(&delivery, own_events, crm).await {
+            return self.acknowledge(delivery, "", words);
+        }
+        let mut targets = Vec::new();
+        for (object, mapping) in self.mappings.iter().enumerate() {
+            match mapping.row(event) {
+                Ok(Some(row)) => targets.push((object, Arc::new(row))),
+                Ok(None) => {}
+                Err(reason) => {
+                    let reason = format!("{}: {reason}", mapping.label());
+                    return self.put_aside(delivery, &reason);
+                }
+            }
+        }
+        if targets.is_empty() {
+            return self.acknowledge(delivery, "", "skipped");
+        }
+        let number = self.next_job;
+        self.next_job += 1;
+        let collapse = self.collapse.clone().filter(|_| collapse::tells_only_a_status(event));
+        if let Some(collapse) = collapse {
+            let event = event.clone();
+            self.work
+                .spawn(async move { Done::Looked(number, collapse.is_overtaken(&event).await) });
+            self.jobs.insert(number, Job::new(delivery, targets));
+        } else {
+            self.jobs.insert(number, Job::new(delivery, targets));
+            self.queue(number);
+        }
+    }
+
+    /// Why an event is not written at all, for its timeline.
+    async fn passed_over(
+        &self,
+        delivery: &Delivery,
+        own_events: OwnEvents,
+        crm: &str,
+    ) -> Option<&'static str> {
+        let event = delivery.event();
+        let passes = intake::passes(event, own_events, crm);
+        if event.provider != crm {
+            return passes;
+        }
+        // Our own write comes back as the CRM's news: known by the record and what was written to it.
+        let metadata = &event.references.as_ref()?.metadata;
+        let record = metadata.get("record_id")?;
+        for writer in &self.writers {
+            let known = self.connector.memory.recall_records(writer.scope(), &[record]).await;
+            let known = known.ok().and_then(|known| known.into_iter().next().flatten());
+            if known.is_some_and(|known| known.status == job::status_digest(event)) {
+                return Some("echo");
+            }
+        }
+        passes
+    }
+
+    /// Its next row waits for a batch.
+    pub(super) fn queue(&mut self, number: u64) {
+        let Some(job) = self.jobs.get(&number) else { return };
+        let Some((object, row)) = job.next_target() else { return };
+        let row = Arc::clone(row);
+        if self.collapse.is_some() && job.is_untouched() {
+            self.pass_over_waiting(number, object, &row);
+        }
+        self.dispatch.push(object, Waiting { job: number, row });
+    }
+
+    /// Of events of several subjects that wait for one record, only the newest is written.
+    fn pass_over_waiting(&mut self, number: u64, object: usize, row: &Row) {
+        let Some(newer) = self.jobs.get(&number) else { return };
+        let jobs = &self.jobs;
+        let taken = self.dispatch.take_waiting(object, &row.keys, |waiting| {
+            jobs.get(&waiting).is_some_and(|older| newer.makes_needless(older))
+        });
+        if let Some(job) = taken.and_then(|waiting| self.jobs.remove(&waiting.job)) {
+            self.acknowledge(job.delivery, "", "collapsed");
+        }
+    }
+}
