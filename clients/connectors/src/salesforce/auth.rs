@@ -49,7 +49,7 @@ pub(super) enum Grant {
         /// The assertion's `iss`, `sub` and `aud`.
         claims: [String; 3],
         /// The key.
-        key: RsaKeyPair,
+        key: Box<RsaKeyPair>,
     },
     /// The app's secret.
     ClientCredentials {
@@ -79,7 +79,7 @@ impl Grant {
         };
         let key = key.map_err(|_| "is not an RSA key of 2048 to 4096 bits")?;
         let claims = [client_id, username, audience].map(str::to_owned);
-        Ok(Grant::JwtBearer { claims, key })
+        Ok(Grant::JwtBearer { claims, key: Box::new(key) })
     }
 
     /// The form that asks for a token.

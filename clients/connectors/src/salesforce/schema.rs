@@ -162,9 +162,17 @@ impl Column {
                 text.parse().map_or_else(|_| Value::of_json(json), Value::Date)
             }
             (Shape::Time, Some(text)) => {
-                time(text).map_or_else(|| Value::of_json(json), Value::Time)
+                text.parse().map_or_else(|_| Value::of_json(json), Value::Time)
             }
-            (_, _) => Value::of_json(json),
+            (
+                Shape::Text
+                | Shape::Number
+                | Shape::Boolean
+                | Shape::Date
+                | Shape::Time
+                | Shape::Other,
+                _,
+            ) => Value::of_json(json),
         }
     }
 }
@@ -172,12 +180,6 @@ impl Column {
 /// As SOQL and JSON take moments: no more than three digits of a second.
 pub(super) fn in_milliseconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
-}
-
-/// `2026-11-24T10:00:00.000+0000`, as the org writes moments, without a colon in the offset.
-fn time(text: &str) -> Option<Timestamp> {
-    let plain = text.strip_suffix("+0000").map(|start| format!("{start}Z"));
-    plain.as_deref().unwrap_or(text).parse().ok()
 }
 
 #[derive(Deserialize)]

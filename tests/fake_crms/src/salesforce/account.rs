@@ -19,6 +19,7 @@ object = "Opportunity"
 name = "payment"
 policy = "upsert"
 match = [{ field = "Payment_Id__c", from = "subject_id", unique = true }]
+when = { kind = "payment" }
 
 [objects.fields]
 Name = { template = "Payment {subject_id}", on = "create" }

@@ -17,10 +17,26 @@ const AUDIENCES: &[&str] = &["https://login.salesforce.com", "https://test.sales
 
 /// The public half of a key, as the app's certificate has it.
 pub(super) fn public_key(pem: &str) -> Vec<u8> {
+    key_pair(pem).public_key().as_ref().to_vec()
+}
+
+fn key_pair(pem: &str) -> RsaKeyPair {
     let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(base64.trim()).expect("the key of the double is base64");
-    let pair = RsaKeyPair::from_pkcs8(&der).expect("the key of the double is an RSA key");
-    pair.public_key().as_ref().to_vec()
+    RsaKeyPair::from_pkcs8(&der).expect("the key of the double is an RSA key")
+}
+
+/// An assertion of these claims, signed with the app's key.
+#[cfg(test)]
+pub(super) fn signed(claims: &Value) -> String {
+    let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let signed = format!("{}.{}", encode(&json!({ "alg": "RS256" })), encode(claims));
+    let key = key_pair(super::PRIVATE_KEY);
+    let mut signature = vec![0; key.public().modulus_len()];
+    let random = ring::rand::SystemRandom::new();
+    key.sign(&ring::signature::RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature)
+        .expect("the system has random bytes");
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 impl Salesforce {

@@ -56,7 +56,7 @@ impl Salesforce {
         };
         let (all_or_none, rows) = match self.rows(&org.objects, request, call) {
             Ok(read) => read,
-            Err(refusal) => return refusal,
+            Err(refusal) => return refusal.reply(400),
         };
         let by = By::call(request, "connector", self.site.clock.now());
         let outcomes: Vec<Outcome> = rows.iter().map(|row| write(org, call, row, &by)).collect();
@@ -111,7 +111,7 @@ impl Salesforce {
         let call = Call::Upsert { object, key: &field.name };
         let row = match self.row(&org.objects, call, &Value::Object(sent)) {
             Ok(row) => row,
-            Err(refusal) => return refusal,
+            Err(refusal) => return refusal.reply(400),
         };
         let by = By::call(request, "connector", self.site.clock.now());
         match write(org, call, &row, &by) {
@@ -138,8 +138,8 @@ impl Salesforce {
         objects: &Objects,
         request: &Request,
         call: Call<'_>,
-    ) -> Result<(bool, Vec<Row>), Reply> {
-        let parser = |message: &str| refused(400, "JSON_PARSER_ERROR", message);
+    ) -> Result<(bool, Vec<Row>), Refusal> {
+        let parser = |message: &str| Refusal::new("JSON_PARSER_ERROR", message);
         let Ok(Value::Object(body)) = request.json() else {
             return Err(parser("The body is no JSON object"));
         };
@@ -155,22 +155,22 @@ impl Salesforce {
         };
         let records = match body.get("records").and_then(Value::as_array) {
             Some(records) if !records.is_empty() => records,
-            Some(_) | None => return Err(refused(400, "INVALID_INPUT", "records is empty")),
+            Some(_) | None => return Err(Refusal::new("INVALID_INPUT", "records is empty")),
         };
         if records.len() > MAX_ROWS {
             let message = format!("cannot submit more than {MAX_ROWS} records into this call");
-            return Err(refused(400, "LIMIT_EXCEEDED", &message));
+            return Err(Refusal::new("LIMIT_EXCEEDED", message));
         }
         let rows = records.iter().map(|record| self.row(objects, call, record));
-        let mut rows = rows.collect::<Result<Vec<Row>, Reply>>()?;
+        let mut rows = rows.collect::<Result<Vec<Row>, Refusal>>()?;
         refuse_doubles(&mut rows);
         Ok((all_or_none, rows))
     }
 
     /// One row as it was sent, or what refuses the request because of it.
-    fn row(&self, objects: &Objects, call: Call<'_>, record: &Value) -> Result<Row, Reply> {
+    fn row(&self, objects: &Objects, call: Call<'_>, record: &Value) -> Result<Row, Refusal> {
         let Some(record) = record.as_object() else {
-            return Err(refused(400, "JSON_PARSER_ERROR", "A record is no JSON object"));
+            return Err(Refusal::new("JSON_PARSER_ERROR", "A record is no JSON object"));
         };
         let object = kind(objects, call, record)?;
         let mut row =
@@ -183,14 +183,13 @@ impl Salesforce {
             let Some(field) = objects.field(&row.object, name) else {
                 let refusal = no_field(&row.object, name);
                 match self.settings.unknown_field {
-                    UnknownField::Request => return Err(refusal.reply(400)),
+                    UnknownField::Request => return Err(refusal),
                     UnknownField::Row => row.refusals.push(refusal),
                 }
                 continue;
             };
             if let Err(error @ RowError::WrongType { .. }) = field.check(value) {
-                let refusals = of_row(&row.object, &[error]);
-                return Err(refusals[0].reply(400));
+                return Err(of_row(&row.object, &[error]).remove(0));
             }
             match call {
                 Call::Upsert { key, .. } if key == field.name => row.key = Some(value.clone()),
@@ -242,11 +241,11 @@ impl Row {
 }
 
 /// The object of a row, which must be that of the URL.
-fn kind(objects: &Objects, call: Call<'_>, record: &Map<String, Value>) -> Result<String, Reply> {
+fn kind(objects: &Objects, call: Call<'_>, record: &Map<String, Value>) -> Result<String, Refusal> {
     let sent = record.get("attributes").and_then(|attributes| attributes["type"].as_str());
     let Some(sent) = sent else {
         let message = "The entity type should be specified in the sobject data.";
-        return Err(refused(400, "INVALID_INPUT", message));
+        return Err(Refusal::new("INVALID_INPUT", message));
     };
     let is_right = match call {
         Call::Upsert { object, .. } => object == sent,
@@ -254,7 +253,7 @@ fn kind(objects: &Objects, call: Call<'_>, record: &Map<String, Value>) -> Resul
     };
     if !is_right {
         let message = format!("sObject type '{sent}' is not supported");
-        return Err(refused(400, "INVALID_TYPE", &message));
+        return Err(Refusal::new("INVALID_TYPE", message));
     }
     Ok(sent.to_owned())
 }
@@ -331,7 +330,7 @@ fn told(call: Call<'_>, outcome: &Outcome) -> Value {
         (Call::Create | Call::Update, Ok(written)) => {
             json!({ "id": written.id, "success": true, "errors": [] })
         }
-        (_, Err(refusals)) => {
+        (Call::Create | Call::Update | Call::Upsert { .. }, Err(refusals)) => {
             let errors: Vec<Value> = refusals.iter().map(Refusal::json).collect();
             json!({ "success": false, "errors": errors })
         }

@@ -8,7 +8,7 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
-use super::errors::{no_field, refused};
+use super::errors::{Refusal, no_field};
 use super::objects::{self, Objects};
 use crate::{Field, Kind, Life, Match, Record, Reply, Request, Table, table};
 
@@ -38,20 +38,20 @@ struct Reader<'t> {
 /// Answers `GET /query?q=…`.
 pub(super) fn answer(objects: &Objects, request: &Request, page_rows: usize) -> Reply {
     let Some(text) = request.query_value("q") else {
-        return malformed("A query string has to be specified");
+        return malformed("A query string has to be specified").reply(400);
     };
     let query = tokens(text).and_then(|tokens| Reader { tokens: tokens.iter() }.query());
     let query = match query {
         Ok(query) => query,
-        Err(message) => return malformed(&message),
+        Err(message) => return malformed(&message).reply(400),
     };
     let Some(table) = objects.tables.get(query.object.as_str()) else {
         let message = format!("sObject type '{}' is not supported.", query.object);
-        return refused(400, "INVALID_TYPE", &message);
+        return Refusal::new("INVALID_TYPE", message).reply(400);
     };
     let (names, found) = match selected(objects, table, &query) {
         Ok(selected) => selected,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.reply(400),
     };
     let total = query.limit.map_or(found.len(), |limit| found.len().min(limit));
     let shown = found.values().take(total).take(page_rows);
@@ -71,12 +71,12 @@ fn selected<'r>(
     objects: &'r Objects,
     table: &'r Table,
     query: &Query,
-) -> Result<Selected<'r>, Reply> {
+) -> Result<Selected<'r>, Refusal> {
     let named = |name: &str| match name.eq_ignore_ascii_case("id") {
         true => Ok("Id".to_owned()),
         false => match objects.field(&query.object, name) {
             Some(field) => Ok(field.name.clone()),
-            None => Err(no_field(&query.object, name).reply(400)),
+            None => Err(no_field(&query.object, name)),
         },
     };
     let mut names: Vec<String> = Vec::new();
@@ -108,12 +108,12 @@ fn selected<'r>(
     Ok((names, found))
 }
 
-fn id_of(literal: &Token) -> Result<String, Reply> {
+fn id_of(literal: &Token) -> Result<String, Refusal> {
     match literal {
         Token::Text(id) if objects::is_id(id) => Ok(objects::long_id(id)),
         Token::Text(other) | Token::Word(other) => {
             let message = format!("invalid ID field: {other}");
-            Err(refused(400, "INVALID_QUERY_FILTER_OPERATOR", &message))
+            Err(Refusal::new("INVALID_QUERY_FILTER_OPERATOR", message))
         }
         Token::Sign(sign) => Err(malformed(&format!("unexpected token: {sign}"))),
     }
@@ -124,11 +124,11 @@ fn matching<'r>(
     table: &'r Table,
     field: &Field,
     literal: &Token,
-) -> Result<Vec<&'r Record>, Reply> {
+) -> Result<Vec<&'r Record>, Refusal> {
     let name = &field.name;
     if !objects::is_filter(field) {
         let message = format!("field '{name}' can not be filtered in a query call");
-        return Err(refused(400, "INVALID_FIELD", &message));
+        return Err(Refusal::new("INVALID_FIELD", message));
     }
     let of_kind = |holds: &dyn Fn(&Value) -> bool| {
         let all = table.records();
@@ -141,7 +141,7 @@ fn matching<'r>(
              text, not be enclosed in quotes",
             field.kind
         );
-        refused(400, "INVALID_FIELD", &message)
+        Refusal::new("INVALID_FIELD", message)
     };
     let text = |value: &Value| table::field::text(value);
     match (&field.kind, literal) {
@@ -190,8 +190,8 @@ fn row(table: &Table, record: &Record, object: &str, names: &[String]) -> Value 
     Value::Object(row)
 }
 
-fn malformed(message: &str) -> Reply {
-    refused(400, "MALFORMED_QUERY", message)
+fn malformed(message: &str) -> Refusal {
+    Refusal::new("MALFORMED_QUERY", message)
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, String> {

@@ -213,3 +213,52 @@ fn queries_are_read_as_strictly_as_soql() {
         assert_eq!(got, expected, "{soql}: {body}");
     }
 }
+
+#[test]
+fn only_long_calls_count_among_those_at_once() {
+    let org = Org::new(Settings::default());
+    let mut headers = HeaderMap::new();
+    let bearer = format!("Bearer {}", org.token);
+    headers.insert("authorization", bearer.parse().expect("a header"));
+    let path = "/services/data/v66.0";
+    let mut request = Request::new(Method::GET, path, headers, Bytes::new());
+    request.arrived = Clock::real().now();
+    for (seconds, expected) in [(19, 200), (20, 403)] {
+        let began = request.arrived - jiff::SignedDuration::from_secs(seconds);
+        request.others = vec![began; 25];
+        assert_eq!(org.backend.handle(&request).status, expected);
+    }
+}
+
+#[test]
+fn an_assertion_is_held_to_its_signature_and_its_end() {
+    let org = Org::new(Settings::default());
+    let ask = |assertion: &str| {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
+        form.append_pair("assertion", assertion);
+        let mut headers = HeaderMap::new();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert("content-type", kind);
+        let path = "/services/oauth2/token";
+        let mut request = Request::new(Method::POST, path, headers, Bytes::from(form.finish()));
+        request.host = Host::Auth;
+        let told = org.backend.handle(&request);
+        let body = told.body_json().expect("json");
+        body["error_description"].as_str().unwrap_or("granted").to_owned()
+    };
+    let now = jiff::Timestamp::now().as_second();
+    let claims = |ends: i64, audience: &str, user: &str| json!({ "iss": CLIENT_ID, "sub": user, "aud": audience, "exp": now + ends });
+    let prod = "https://login.salesforce.com";
+    let right = login::signed(&claims(180, prod, USERNAME));
+    assert_eq!(ask(&right), "granted");
+    assert_eq!(ask(&format!("{}AA", &right[..right.len() - 2])), "invalid assertion");
+    for (ends, audience, user, told) in [
+        (301, prod, USERNAME, "expired authorization code"),
+        (0, prod, USERNAME, "expired authorization code"),
+        (180, "https://evil.example", USERNAME, "audience is invalid"),
+        (180, prod, "other@acme.example", "user hasn't approved this consumer"),
+    ] {
+        assert_eq!(ask(&login::signed(&claims(ends, audience, user))), told);
+    }
+}

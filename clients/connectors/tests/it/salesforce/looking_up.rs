@@ -89,11 +89,17 @@ async fn several_records_of_one_key_are_two_and_hide_no_other() {
         org.contact("many@acme.example");
     }
     let one = org.contact("one@acme.example");
+    for _ in 0..3 {
+        org.contact("three@acme.example");
+    }
     let emails = ["many@acme.example", "none@acme.example", "One@acme.example"];
     let keys = emails.map(|email| key("Email", email));
     let found = org.ids("Contact", &keys).await;
     assert_eq!(found[0].len(), 2);
     assert_eq!(found[1..], [vec![], vec![one]]);
+    // A page that tells all has more of one key than are asked for.
+    let emails = ["three@acme.example", "none@acme.example"].map(|email| key("Email", email));
+    assert_eq!(org.ids("Contact", &emails).await[0].len(), 2);
 }
 
 #[tokio::test]

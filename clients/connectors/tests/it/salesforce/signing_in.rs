@@ -151,3 +151,24 @@ fn the_example_is_right_once_its_secrets_are_set() {
     assert_eq!(config.objects.len(), 2);
     (KIND.open)(config.crm, &Orgs::default()).map(|_| ()).expect("a right [crm]");
 }
+
+#[tokio::test]
+async fn the_doubles_own_configuration_is_one() {
+    let server = Salesforce::start(Settings::real()).await;
+    let gateway = "[gateway]\naddress = \"http://127.0.0.1:1\"\nsubscription = \"s\"\n";
+    let text = format!("{gateway}{}", fake_crms::Account::config(&server));
+    let config = Config::parse(&text, &KIND).expect("a right configuration");
+    let mapping = &config.objects[0];
+    assert_eq!(mapping.label(), "payment");
+    let crm = (KIND.open)(config.crm, &Orgs::default()).expect("a right [crm]");
+    let told = crm.describe(&mapping.object()).await.expect("described");
+    for (name, rule) in &mapping.fields {
+        let field = told.field(name).expect("a field of the org");
+        let known = rule.known_values();
+        let fits = |value: &Value| field.options.iter().any(|option| option.value == value.text());
+        assert!(field.options.is_empty() || known.into_iter().all(fits), "{name}");
+    }
+    for name in told.fields.iter().filter(|field| field.required) {
+        assert!(mapping.fields.contains_key(&name.name), "{}", name.name);
+    }
+}
