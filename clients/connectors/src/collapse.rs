@@ -27,8 +27,15 @@ pub struct Collapse {
     subscription: String,
     mappings: Arc<[Arc<Mapping>]>,
     filter: tokio::sync::OnceCell<Filter>,
-    /// By subject: the newest event that will be written, and the rows that it means.
-    newest: Mutex<HashMap<String, (i64, Vec<Option<Row>>)>>,
+    /// By subject.
+    newest: Mutex<HashMap<String, Newest>>,
+}
+
+/// The newest event of a subject that will be written.
+struct Newest {
+    sequence: i64,
+    /// Its rows, one a mapping.
+    rows: Vec<Option<Row>>,
 }
 
 impl Collapse {
@@ -59,7 +66,7 @@ impl Collapse {
     /// What the last look at its subject says; nothing if that was not far enough.
     fn remembered(&self, event: &Event) -> Option<bool> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sequence, rows) = newest.get(&event.subject)?;
+        let Newest { sequence, rows } = newest.get(&event.subject)?;
         (*sequence > event.sequence).then(|| self.is_covered(event, rows))
     }
 
@@ -119,7 +126,7 @@ impl Collapse {
         if newest.len() >= MAX_SUBJECTS {
             newest.clear();
         }
-        newest.insert(event.subject.clone(), (event.sequence, rows));
+        newest.insert(event.subject.clone(), Newest { sequence: event.sequence, rows });
     }
 }
 

@@ -142,7 +142,7 @@ impl Running {
                     None => break Ok(()),
                 },
                 Some(done) = self.work.join_next() => self.done(done),
-                Some(()) = async { Some(ready.as_mut().as_pin_mut()?.await) } => {
+                Some(()) = async { ready.as_mut().as_pin_mut()?.await; Some(()) } => {
                     ready.set(None);
                     self.call();
                 }

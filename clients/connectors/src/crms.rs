@@ -7,6 +7,9 @@ use crate::config::Mistake;
 use crate::crm::Crm;
 use crate::orgs::Orgs;
 
+/// Signs in to a CRM, later, as its `[crm]` table says.
+pub type Open = fn(toml::Table, &Orgs) -> Result<Arc<dyn Crm>, Mistake>;
+
 /// A CRM that can be written to.
 pub struct Kind {
     /// Its name, on the command line and as a provider of the gateway's.
@@ -16,7 +19,7 @@ pub struct Kind {
     /// The keys that `options` of an object may have.
     pub object_options: &'static [&'static str],
     /// Reads the `[crm]` table of a configuration.
-    pub open: fn(toml::Table, &Orgs) -> Result<Arc<dyn Crm>, Mistake>,
+    pub open: Open,
     /// A whole configuration with comments, which works once its secrets are set.
     pub example: &'static str,
 }
