@@ -30,8 +30,8 @@ const LIMITS: &[Limits] = &[
     Limits { name: "dynamics", rows_per_call: 10, points_per_look_up: 0, points_per_create: 1, points_per_write: 1, points: 6_000, span: Duration::from_secs(300) },
     // 190 calls in 10 s, a hundred rows each: hundredths of a call.
     Limits { name: "hubspot", rows_per_call: 100, points_per_look_up: 0, points_per_create: 1, points_per_write: 1, points: 19_000, span: Duration::from_secs(10) },
-    // Points of complexity a minute.
-    Limits { name: "monday", rows_per_call: 25, points_per_look_up: 1, points_per_create: 1, points_per_write: 1, points: u64::MAX, span: Duration::from_secs(60) },
+    // 5,000,000 points of complexity a minute: a mutation is priced at 10,010 here, a look-up at 1,030.
+    Limits { name: "monday", rows_per_call: 20, points_per_look_up: 1_030, points_per_create: 10_010, points_per_write: 10_010, points: 5_000_000, span: Duration::from_secs(60) },
     // 80 points in 2 s: a search costs 20, a write 5; nothing goes in batches.
     Limits { name: "pipedrive", rows_per_call: 1, points_per_look_up: 20, points_per_create: 5, points_per_write: 5, points: 80, span: Duration::from_secs(2) },
     // Calls a day alone, which this does not come near.

@@ -12,6 +12,7 @@ use crate::{Account, By, Life, PaymentRecord, Server};
 
 impl Account for Server<Monday> {
     fn config(&self) -> String {
+        let settings = self.backend().inner.lock().settings.clone();
         let values: Vec<String> =
             STATUSES.iter().map(|(word, label)| format!("{word} = \"{label}\"")).collect();
         format!(
@@ -19,9 +20,9 @@ impl Account for Server<Monday> {
 auth = "token"
 token = "{TOKEN}"
 api_url = "{api}"
-points_per_minute = 1_000_000_000
-calls_per_minute = 1_000_000
-calls_per_day = 1_000_000_000
+points_per_minute = {points}
+calls_per_minute = {calls}
+calls_per_day = {day}
 max_calls_in_flight = 20
 timeout_seconds = 10
 
@@ -44,6 +45,9 @@ name = {{ template = "Payment {{subject_id}}", on = "create" }}
 {currency} = {{ from = "currency" }}
 "#,
             api = self.api_url(),
+            points = settings.points_per_minute,
+            calls = settings.calls_per_minute,
+            day = settings.calls_per_day,
             group = board::GROUP,
             payment_id = board::PAYMENT_ID,
             status = board::STATUS,
