@@ -141,18 +141,18 @@ async fn drained(
     options: &Options,
 ) -> anyhow::Result<Drained> {
     let mut connector = site.start_connector(target.name, &target.config)?;
-    let first = first_call(&target, &mut connector).await?;
+    let began = began(&mut connector).await?;
     let patience = target.best.mul_f64(PATIENCE).max(LEAST_PATIENCE);
     while !is_drained(client, target.name).await? {
         ensure!(connector.ended().is_none(), "the connector ended: {}", connector.said());
         ensure!(
-            first.elapsed() < patience,
+            began.elapsed() < patience,
             "not drained: {:?}",
             standing(client, target.name).await
         );
         tokio::time::sleep(LOOK).await;
     }
-    let took = first.elapsed();
+    let took = began.elapsed();
     check_records(&target, options)?;
     let journal = target.double.journal();
     ensure!(journal.second_creates().is_empty(), "a record was created twice");
@@ -164,9 +164,9 @@ async fn drained(
     Ok(Drained { took, calls: calls.len(), refused, spent_attempts, early_calls })
 }
 
-/// When the first event's call came: what a start takes is not the limits' doing.
-async fn first_call(target: &Target, connector: &mut Process) -> anyhow::Result<Instant> {
-    while target.double.journal().commits().is_empty() {
+/// When the connector had signed in and looked at the CRM: what that takes is not the limits' doing.
+async fn began(connector: &mut Process) -> anyhow::Result<Instant> {
+    while !connector.said().contains("running") {
         ensure!(connector.ended().is_none(), "the connector ended: {}", connector.said());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
