@@ -30,6 +30,8 @@ use job::Job;
 
 /// A batch waits so long for more rows: deliveries that are on their way come within it.
 const LINGER: Duration = Duration::from_millis(5);
+/// While other calls are under way a batch that is not full waits longer: calls are what CRMs count.
+const LINGER_BESIDE_CALLS: Duration = Duration::from_millis(40);
 /// A credential that is refused is not tried again with the same delivery before this.
 const UNAUTHORIZED_WAIT: Duration = Duration::from_secs(60);
 /// How long calls under way have to end when the connector stops.
@@ -126,11 +128,19 @@ impl Running {
         let crm = Arc::clone(&self.connector.crm);
         // Kept from one turn to the next, so that a wait for the budget is not begun anew each time.
         let mut ready = std::pin::pin!(None);
+        let mut lingers = false;
         let ended = loop {
-            if ready.is_none() && self.may_call() {
+            let is_full = self.has_full_batch();
+            if (ready.is_none() || lingers && is_full) && self.may_call() {
+                lingers = !is_full;
+                let linger = match (is_full, self.calls) {
+                    (true, _) => Duration::ZERO,
+                    (false, 0) => LINGER,
+                    (false, _) => LINGER_BESIDE_CALLS,
+                };
                 let crm = Arc::clone(&crm);
                 ready.set(Some(async move {
-                    tokio::time::sleep(LINGER).await;
+                    tokio::time::sleep(linger).await;
                     crm.budget().ready(1).await;
                 }));
             }
@@ -152,6 +162,12 @@ impl Running {
         self.stop().await;
         subscription.close().await;
         ended
+    }
+
+    /// Whether enough rows wait for the largest batch, of some kind of record.
+    fn has_full_batch(&self) -> bool {
+        let mut writers = self.writers.iter().enumerate();
+        writers.any(|(object, writer)| self.dispatch.waiting(object) >= writer.max_batch())
     }
 
     fn may_call(&self) -> bool {

@@ -69,6 +69,11 @@ impl Dispatch {
         None
     }
 
+    /// How many rows of a kind of record wait, those that must go on waiting among them.
+    pub fn waiting(&self, object: usize) -> usize {
+        self.queues[object].len()
+    }
+
     /// Whether anything could go now.
     pub fn has_ready(&self) -> bool {
         self.queues

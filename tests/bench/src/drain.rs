@@ -106,13 +106,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn post(site: &Site, options: &Options) {
     let begun_at = Timestamp::now();
     let (url, steps) = (site.http_url(), options.events_per_record);
-    let lives = (0..options.records).map(|number| lives::long_life(number, begun_at, steps));
-    let posts = futures::stream::iter(lives).map(|life| async {
-        for event in life {
-            event.deliver(&url).await;
-        }
-    });
-    posts.buffer_unordered(POSTS).collect::<()>().await;
+    let lives: Vec<_> =
+        (0..options.records).map(|number| lives::long_life(number, begun_at, steps)).collect();
+    // A step of all payments before the next of any, as events of many payers come.
+    for step in 0..steps {
+        let posts = lives.iter().filter_map(|life| life.get(step)).map(|event| event.deliver(&url));
+        futures::stream::iter(posts).buffer_unordered(POSTS).collect::<()>().await;
+    }
 }
 
 async fn target(name: &'static str, site: &Site, options: &Options) -> anyhow::Result<Target> {
