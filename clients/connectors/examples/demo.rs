@@ -79,7 +79,9 @@ async fn main() -> anyhow::Result<()> {
 
 async fn open(title: &'static str, name: &'static str, site: &Site) -> anyhow::Result<Crm> {
     let double = fake_crms::start(name, Limits::Generous).await;
-    let config = site.configure(name, "", &double.config())?;
+    // The samples of the three providers have an order's number, not an invoice's.
+    let tables = double.config().replace("references.invoice_number", "references.order");
+    let config = site.configure(name, "", &tables)?;
     let _connector = site.start_connector(name, &config)?;
     Ok(Crm { title, name, double, _connector })
 }
@@ -128,7 +130,7 @@ fn show<'a>(payments: impl IntoIterator<Item = &'a Payment>, crms: &[Crm]) -> an
     for payment in payments {
         for crm in crms {
             let record = record(payment, crm).context("a record that was there")?;
-            let amount = |amount: Option<Decimal>| amount.unwrap_or_default().to_string();
+            let amount = |amount: Option<Decimal>| format!("{:.2}", amount.unwrap_or_default());
             println!(
                 "   {:16} {:23} {:22} {:11} {:9} {:9} {}",
                 shortened(&record.payment_id, 16),
