@@ -1,6 +1,7 @@
 # Short names for what a change goes through. `make check` is all that CI runs.
 BUF := target/tools/bin/buf
-.PHONY: fmt lint test check run demo bench proto-lint proto-breaking compiler
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+.PHONY: fmt lint test check run demo bench drain proto-lint proto-breaking compiler
 
 fmt:
 	cargo fmt --all
@@ -19,11 +20,18 @@ run:
 	cargo run -- serve --config $(or $(CONFIG),tollgate.toml)
 
 demo: compiler
-	cargo run --release -- demo $(if $(KEEP),--keep)
+	cargo build --release -p tollgate -p tollgate-connectors --bins --example demo
+	$(RELEASE)/tollgate demo $(if $(KEEP),--keep)
+	$(if $(KEEP),,$(RELEASE)/examples/demo)
 
 bench: compiler
 	cargo build --release -p tollgate -p tollgate-bench
-	$(or $(CARGO_TARGET_DIR),target)/release/tollgate-bench $(ARGS)
+	$(RELEASE)/tollgate-bench $(ARGS)
+
+# Into doubles of the CRMs at their real limits: half an hour.
+drain: compiler
+	cargo build --release -p tollgate -p tollgate-connectors -p tollgate-bench --bins
+	$(RELEASE)/tollgate-bench drain $(ARGS)
 
 proto-lint: $(BUF)
 	$(BUF) lint proto

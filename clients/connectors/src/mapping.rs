@@ -6,8 +6,6 @@
 mod condition;
 mod field;
 pub mod path;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -299,3 +297,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let total = number.checked_mul(*seconds).filter(|total| *total > 0).ok_or_else(wrong)?;
     Ok(Duration::from_secs(total))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,6 @@
 
 mod batch;
 mod look_up;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,3 +126,6 @@ impl Drop for Claims<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! A mapping held against what a CRM tells of itself: each mistake is found and said in plain words.
+
 use super::*;
 use crate::config::Config;
 use crate::crm::FieldKind;

@@ -1,3 +1,5 @@
+//! What a plan says would be done, and that it writes nothing.
+
 use std::sync::atomic::Ordering;
 
 use tollgate_client::Event;
