@@ -7,7 +7,7 @@ mod best;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use fake_crms::lives;
 use fake_crms::process::{Process, Site};
 use fake_crms::{Double, Limits};
@@ -96,7 +96,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                     wrong.push(format!("{name}: attempts were spent or waits not kept"));
                 }
             }
-            Err(error) => wrong.push(format!("{name}: {error:#}")),
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                wrong.push(format!("{name}: {error:#}"));
+            }
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -173,13 +176,18 @@ async fn began(connector: &mut Process) -> anyhow::Result<Instant> {
     Ok(Instant::now())
 }
 
+/// Nothing before the connector has made its subscription.
 async fn standing(client: &Client, name: &str) -> anyhow::Result<Option<Subscription>> {
     let request = GetSubscriptionRequest { subscription: name.to_owned() };
-    Ok(client.subscriptions().get_subscription(request).await?.into_inner().subscription)
+    match client.subscriptions().get_subscription(request).await {
+        Ok(got) => Ok(got.into_inner().subscription),
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
+        Err(status) => Err(status.into()),
+    }
 }
 
 async fn is_drained(client: &Client, name: &str) -> anyhow::Result<bool> {
-    let subscription = standing(client, name).await?.context("no subscription")?;
+    let Some(subscription) = standing(client, name).await? else { return Ok(false) };
     let waiting = subscription.backlog.map_or(0, |backlog| backlog.events);
     Ok(subscription.position == subscription.head && waiting == 0 && subscription.held_back == 0)
 }
