@@ -1,8 +1,10 @@
 //! What becomes of a delivery when it comes: settled at once, because it means nothing for this CRM or is
 //! our own write come back, or a job whose first row waits for a batch.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tollgate_client::Delivery;
 
 use super::job::{self, Job};
@@ -40,8 +42,11 @@ impl Running {
         let collapse = self.collapse.clone().filter(|_| collapse::tells_only_a_status(event));
         if let Some(collapse) = collapse {
             let event = event.clone();
-            self.work
-                .spawn(async move { Done::Looked(number, collapse.is_overtaken(&event).await) });
+            self.work.spawn(async move {
+                let looked = AssertUnwindSafe(collapse.is_overtaken(&event)).catch_unwind().await;
+                // After a panic, which is a bug, the event is written as any other.
+                Done::Looked(number, looked.unwrap_or(false))
+            });
             self.jobs.insert(number, Job::new(delivery, targets));
         } else {
             self.jobs.insert(number, Job::new(delivery, targets));
