@@ -252,9 +252,11 @@ impl Mapping {
         }
         for (name, rule) in &self.fields {
             rule.check(&format!("{at}.fields.{name}"))?;
-            if let Some(flag) = rule.flag_field.as_ref().filter(|flag| self.fields.contains_key(*flag))
+            if let Some(flag) =
+                rule.flag_field.as_ref().filter(|flag| self.fields.contains_key(*flag))
             {
-                let reason = format!("`{flag}` is written by the mapping, which would hide the flag");
+                let reason =
+                    format!("`{flag}` is written by the mapping, which would hide the flag");
                 return mistake(&format!("fields.{name}.flag_field"), reason);
             }
         }
