@@ -80,6 +80,8 @@ struct Running {
     dispatch: Dispatch,
     jobs: HashMap<u64, Job>,
     next_job: u64,
+    /// The epoch of the gateway's log, once it told.
+    log_epoch: String,
     work: JoinSet<Done>,
     calls: usize,
 }
@@ -114,6 +116,7 @@ impl Running {
             connector,
             jobs: HashMap::new(),
             next_job: 0,
+            log_epoch: String::new(),
             work: JoinSet::new(),
             calls: 0,
         }
@@ -139,7 +142,10 @@ impl Running {
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 delivery = subscription.next() => match delivery {
-                    Some(Ok(delivery)) => self.take(delivery).await,
+                    Some(Ok(delivery)) => {
+                        // The first word of each stream, before any delivery, tells the epoch.
+                        self.come(delivery, subscription.progress().log_epoch).await;
+                    }
                     Some(Err(error)) => break Err(error),
                     None => break Ok(()),
                 },

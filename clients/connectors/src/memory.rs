@@ -4,6 +4,8 @@
 //! gateway. It keeps digests alone: no key and no value of a record can be read from it. Lost, nothing
 //! breaks but that changes by people are not noticed until the next write.
 
+mod epoch;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -36,6 +38,9 @@ const TABLES: &[&str] = &[
     ) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS creations (
         scope TEXT NOT NULL, key TEXT NOT NULL, begun_at INTEGER NOT NULL, PRIMARY KEY (scope, key)
+    ) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS epochs (
+        subscription TEXT NOT NULL PRIMARY KEY, epoch TEXT NOT NULL
     ) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS records_by_time ON records (written_at)",
 ];
