@@ -21,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A daily quota whose reset is not known is looked at again after this.
 const QUOTA_RETRY: Duration = Duration::from_secs(15 * 60);
+/// No wait that a CRM asks for is believed beyond this.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an org allows, as far as it is known before the first call.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +167,7 @@ impl Budget {
     pub fn throttled(&self, wait: Duration, reason: &str) {
         let mut state = self.lock();
         state.counts.throttled += 1;
-        state.block(Instant::now() + wait, reason);
+        state.block(Instant::now() + wait.min(LONGEST_WAIT), reason);
     }
 
     /// A call failed as a whole: a pause, longer each time. Answers how long.
@@ -186,7 +188,7 @@ impl Budget {
     /// What the CRM told about the day's quota, and when it begins anew where that is known.
     pub fn daily(&self, remaining: u64, limit: Option<u64>, resets_in: Option<Duration>) {
         let now = Instant::now();
-        let resets_at = resets_in.map(|wait| now + wait);
+        let resets_at = resets_in.map(|wait| now + wait.min(LONGEST_WAIT));
         let daily = Daily { remaining, limit, resets_at, told_at: now, in_points: false };
         self.lock().daily = Some(daily);
     }
@@ -194,7 +196,7 @@ impl Budget {
     /// As [`Budget::daily`], of a quota that counts points.
     pub fn daily_points(&self, remaining: u64, limit: Option<u64>, resets_in: Option<Duration>) {
         let now = Instant::now();
-        let resets_at = resets_in.map(|wait| now + wait);
+        let resets_at = resets_in.map(|wait| now + wait.min(LONGEST_WAIT));
         let daily = Daily { remaining, limit, resets_at, told_at: now, in_points: true };
         self.lock().daily = Some(daily);
     }
@@ -407,5 +409,14 @@ mod tests {
         assert_eq!(budget.failed("502"), Duration::from_secs(1));
         budget.succeeded();
         assert_eq!(budget.failed("502"), Duration::from_millis(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_without_end_is_a_day() {
+        let budget = Budget::new(limits(100, 1));
+        budget.daily(5, None, Some(Duration::MAX));
+        budget.throttled(Duration::MAX, "come back never");
+        let told = budget.acquire(1).await.expect_err("blocked for long");
+        assert!(matches!(told, Fault::Throttled { wait, .. } if wait == LONGEST_WAIT), "{told:?}");
     }
 }

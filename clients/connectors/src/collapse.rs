@@ -18,6 +18,8 @@ use crate::mapping::{Mapping, Row};
 const YOUNG: Duration = Duration::from_secs(2);
 /// How many events of a subject are looked at.
 const LOOKED_AT: i32 = 1_000;
+/// How many looks are under way at once: the others wait, and find perhaps that they need none.
+const MAX_LOOKS: usize = 16;
 /// Of how many subjects is remembered how far they may be passed over.
 const MAX_SUBJECTS: usize = 10_000;
 
@@ -27,6 +29,7 @@ pub struct Collapse {
     subscription: String,
     mappings: Arc<[Arc<Mapping>]>,
     filter: tokio::sync::OnceCell<Filter>,
+    looks: tokio::sync::Semaphore,
     /// By subject.
     newest: Mutex<HashMap<String, Newest>>,
 }
@@ -43,7 +46,8 @@ impl Collapse {
     pub fn new(client: Client, subscription: &str, mappings: Arc<[Arc<Mapping>]>) -> Collapse {
         let subscription = subscription.to_owned();
         let filter = tokio::sync::OnceCell::new();
-        Collapse { client, subscription, mappings, filter, newest: Mutex::default() }
+        let looks = tokio::sync::Semaphore::new(MAX_LOOKS);
+        Collapse { client, subscription, mappings, filter, looks, newest: Mutex::default() }
     }
 
     /// Whether a newer event makes this one needless. Where the gateway does not tell, it does not.
@@ -51,6 +55,7 @@ impl Collapse {
         if !tells_only_a_status(event) || is_young(event) {
             return false;
         }
+        let _look = self.looks.acquire().await.expect("the semaphore is never closed");
         if let Some(overtaken) = self.remembered(event) {
             return overtaken;
         }

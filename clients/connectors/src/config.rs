@@ -230,8 +230,12 @@ impl Config {
         if config.objects.is_empty() {
             return Err(Mistake::new("objects", "nothing would be written: there must be one"));
         }
-        if config.gateway.max_outstanding == 0 || config.connector.max_calls == 0 {
-            return Err(Mistake::new("gateway.max_outstanding", "must be more than 0"));
+        let counts = [
+            ("gateway.max_outstanding", config.gateway.max_outstanding == 0),
+            ("connector.max_calls", config.connector.max_calls == 0),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, is_none)| *is_none) {
+            return Err(Mistake::new(*key, "must be more than 0"));
         }
         for (index, mapping) in config.objects.iter().enumerate() {
             mapping.check(&format!("objects[{index}]"), kind)?;
@@ -301,11 +305,34 @@ impl Events {
 
 /// The key and reason of a parse error, by line, without the line's text.
 fn mistake_of(text: &str, error: &toml::de::Error) -> Mistake {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let before = |end: usize| text.bytes().take(end).filter(|byte| *byte == b'\n').count();
+    let line = error.span().map(|span| before(span.start) + 1);
     let key = line.map_or_else(|| "configuration".to_owned(), |line| format!("line {line}"));
     Mistake::new(key, error.message().trim().to_owned())
 }
 
 fn default_outstanding() -> u32 {
     DEFAULT_OUTSTANDING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shelf::KIND;
+
+    #[test]
+    fn a_mistake_is_told_where_it_is() {
+        let text = |calls: u32, more: &str| {
+            format!(
+                "[gateway]\naddress = \"http://127.0.0.1:1\"\nsubscription = \"crm\"\n{more}\
+                 [connector]\nmax_calls = {calls}\n[crm]\n[[objects]]\nobject = \"deals\"\n\
+                 match = [{{ field = \"order_id\", from = \"subject_id\" }}]\nfields.note = \"status\"\n"
+            )
+        };
+        let mistake = |text: &str| Config::parse(text, &KIND).expect_err("a mistake").key;
+        assert_eq!(mistake(&text(0, "")), "connector.max_calls");
+        assert_eq!(mistake(&text(1, "max_outstanding = 0\n")), "gateway.max_outstanding");
+        assert_eq!(mistake(&text(1, "tokn = \"x\"\n")), "line 4");
+        Config::parse(&text(1, ""), &KIND).expect("without a mistake");
+    }
 }

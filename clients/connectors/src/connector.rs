@@ -7,10 +7,11 @@ mod job;
 mod taking;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_client::{Client, Delivery, Error, Subscription};
@@ -81,6 +82,8 @@ struct Running {
     dispatch: Dispatch,
     jobs: HashMap<u64, Job>,
     next_job: u64,
+    /// The epoch of the gateway's log, once it told.
+    log_epoch: String,
     work: JoinSet<Done>,
     calls: usize,
 }
@@ -106,14 +109,16 @@ impl Running {
             let client = connector.client.clone();
             Arc::new(Collapse::new(client, subscription, Arc::clone(&mappings)))
         });
+        let objects: Vec<&str> = mappings.iter().map(|mapping| mapping.object.as_str()).collect();
         Running {
             writers: mappings.iter().map(writer).collect(),
-            dispatch: Dispatch::new(mappings.len()),
+            dispatch: Dispatch::new(&objects),
             mappings,
             collapse,
             connector,
             jobs: HashMap::new(),
             next_job: 0,
+            log_epoch: String::new(),
             work: JoinSet::new(),
             calls: 0,
         }
@@ -147,7 +152,10 @@ impl Running {
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 delivery = subscription.next() => match delivery {
-                    Some(Ok(delivery)) => self.take(delivery).await,
+                    Some(Ok(delivery)) => {
+                        // The first word of each stream, before any delivery, tells the epoch.
+                        self.come(delivery, subscription.progress().log_epoch).await;
+                    }
                     Some(Err(error)) => break Err(error),
                     None => break Ok(()),
                 },
@@ -159,7 +167,7 @@ impl Running {
                 _ = progress.tick() => self.connector.report.progress(&subscription.progress()),
             }
         };
-        self.stop().await;
+        self.stop(&mut subscription).await;
         subscription.close().await;
         ended
     }
@@ -187,7 +195,7 @@ impl Running {
         self.calls += 1;
         self.work.spawn(async move {
             let begun = Instant::now();
-            let outcomes = writer.write(&jobs).await;
+            let outcomes = written(&writer, &jobs).await;
             Done::Batch(batch, outcomes, begun.elapsed())
         });
     }
@@ -208,11 +216,8 @@ impl Running {
                     self.settle(waiting.job, batch.object, outcome);
                 }
             }
-            // A panic is a bug; the deliveries it held come again after their deadline.
-            Err(error) => {
-                self.calls = self.calls.saturating_sub(1);
-                tracing::error!(%error, "a batch ended without its outcomes");
-            }
+            // Tasks catch their panics, and none is aborted while the connector runs.
+            Err(error) => tracing::error!(%error, "a task ended without its outcome"),
         }
     }
 
@@ -317,7 +322,7 @@ impl Running {
     }
 
     /// Waits for the calls under way, and hands back what was not begun.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, subscription: &mut Subscription) {
         for waiting in self.dispatch.drain() {
             if let Some(job) = self.jobs.remove(&waiting.job) {
                 drop(job.delivery.throttled(HANDED_BACK_WAIT));
@@ -330,5 +335,57 @@ impl Running {
         for (_, job) in self.jobs.drain() {
             drop(job.delivery.throttled(HANDED_BACK_WAIT));
         }
+        // Dropped, each would come again only after its deadline, and have spent an attempt.
+        while let Some(Some(Ok(delivery))) = subscription.next().now_or_never() {
+            drop(delivery.throttled(HANDED_BACK_WAIT));
+        }
+    }
+}
+
+/// The outcomes of a batch. A panic is a bug; it must not keep the batch's records and deliveries for ever.
+async fn written(writer: &Writer, jobs: &[writer::Job]) -> Vec<Outcome> {
+    let writing = AssertUnwindSafe(writer.write(jobs)).catch_unwind();
+    writing.await.unwrap_or_else(|_| {
+        tracing::error!(rows = jobs.len(), "a batch panicked");
+        let fault = Fault::transient("the connector failed within; its log tells more");
+        vec![Outcome::Failed(fault); jobs.len()]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crm::Key;
+    use crate::mapping::Row;
+    use crate::shelf::{self, Shelf};
+
+    #[tokio::test]
+    async fn a_panic_gives_the_deliveries_back_and_frees_their_records() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = Memory::open(&folder.path().join("memory.db")).await.expect("opens");
+        let shelf = Arc::new(Shelf::default());
+        let poisoned = Arc::clone(&shelf);
+        let poison = move || {
+            let _held = poisoned.records.lock().expect("no panic yet");
+            panic!("to poison the lock");
+        };
+        std::thread::spawn(poison).join().expect_err("it panics");
+        let config = shelf::config(
+            "match = [{ field = \"order_id\", from = \"subject_id\" }]\nfields.note = \"status\"\n",
+        );
+        let mapping = Arc::new(config.objects[0].clone());
+        let writer = Writer::new(shelf, memory, mapping, "s");
+        let value = "o1".to_owned();
+        let key = Key::Field { field: "order_id".to_owned(), value, unique: false };
+        let row = Row { keys: vec![key], fields: Vec::new(), parent: None };
+        let job = writer::Job {
+            row: Arc::new(row),
+            event: "events/1".to_owned(),
+            sequence: 1,
+            status: String::new(),
+            replay: false,
+        };
+        let outcomes = written(&writer, &[job]).await;
+        assert!(matches!(outcomes[..], [Outcome::Failed(Fault::Transient { .. })]), "{outcomes:?}");
     }
 }

@@ -9,6 +9,9 @@ use crate::mapping::{Moment, OnConflict, Row};
 use crate::memory::{Known, Mark};
 use crate::value::Value;
 
+/// How many values of a field may have been about to be written, and perhaps were.
+const MAX_INTENDED: usize = 4;
+
 /// Where a row meets its record.
 #[derive(Clone, Copy, Debug)]
 pub struct Meeting<'a> {
@@ -29,7 +32,7 @@ pub struct Meeting<'a> {
 pub struct Decision {
     /// What is written.
     pub fields: BTreeMap<String, Value>,
-    /// What to remember of the fields, once it is written.
+    /// What to remember of these fields, once it is written; of others, what is known stays so.
     pub marks: BTreeMap<String, Mark>,
     /// Fields whose value a person changed and which are left as they are.
     pub kept: Vec<String>,
@@ -42,29 +45,27 @@ pub struct Decision {
 /// Decides.
 pub fn decide(row: &Row, meeting: Meeting<'_>) -> Decision {
     let mut decision = Decision::default();
-    if let Some(known) = meeting.known {
-        decision.marks = known.marks.clone();
-    }
     for field in &row.fields {
         if field.moment == Moment::Create && !meeting.is_new {
             continue;
         }
-        let mark = decision.marks.get(&field.name).cloned();
+        let mark = meeting.known.and_then(|known| known.marks.get(&field.name));
         let digest = field.value.digest();
-        if let Some(mark) = &mark {
+        if let Some(mark) = mark {
             if mark.sequence > meeting.sequence {
                 decision.superseded.push(field.name.clone());
                 continue;
             }
             let written = mark.sequence == meeting.sequence && mark.digest == digest;
-            if written && !meeting.replay && meeting.current.is_none() {
+            // What became of it since is a person's doing, and of no event after it.
+            if written && !meeting.replay {
                 continue;
             }
         }
         let current = meeting.current.and_then(|current| current.get(&field.name));
         let is_same = current.is_some_and(|current| current.same_as(&field.value));
-        let person_changed_it = match (&mark, current) {
-            (Some(mark), Some(current)) => !is_same && current.digest() != mark.digest,
+        let person_changed_it = match (mark, current) {
+            (Some(mark), Some(current)) => !is_same && !may_be_ours(mark, &current.digest()),
             (None, _) | (_, None) => false,
         };
         if person_changed_it && field.on_conflict == OnConflict::Keep {
@@ -75,17 +76,54 @@ pub fn decide(row: &Row, meeting: Meeting<'_>) -> Decision {
             decision.flagged.push(field.name.clone());
             if let Some(flag) = &field.flag_field {
                 let words = format!("{}: {} was not written", field.name, field.value);
-                decision.fields.insert(flag.clone(), Value::Text(words));
+                flag_up(&mut decision.fields, flag, words);
             }
             continue;
         }
-        let mark = Mark { sequence: meeting.sequence, digest };
+        let mark = Mark { sequence: meeting.sequence, digest, intended: Vec::new() };
         decision.marks.insert(field.name.clone(), mark);
         if !is_same {
             decision.fields.insert(field.name.clone(), field.value.clone());
         }
     }
     decision
+}
+
+/// Whether we wrote what has this digest: last, or just before we were cut off.
+fn may_be_ours(mark: &Mark, digest: &str) -> bool {
+    mark.digest == digest || mark.intended.iter().any(|intended| intended == digest)
+}
+
+/// Several fields may tell their conflicts in one.
+fn flag_up(fields: &mut BTreeMap<String, Value>, flag: &str, words: String) {
+    let words = match fields.get(flag) {
+        Some(others) => format!("{others}; {words}"),
+        None => words,
+    };
+    fields.insert(flag.to_owned(), Value::Text(words));
+}
+
+/// What is to be noted before the guarded fields of the row are written, so that a write of which nobody
+/// hears is not taken for a person's: of each field that was written before, the digests.
+pub fn intents<'a>(
+    row: &'a Row,
+    known: &Known,
+    decision: &Decision,
+) -> BTreeMap<&'a str, Vec<String>> {
+    let guarded = row.fields.iter().filter(|field| field.on_conflict != OnConflict::Overwrite);
+    let written = guarded.filter(|field| decision.fields.contains_key(&field.name));
+    let intents = written.filter_map(|field| {
+        let mark = known.marks.get(&field.name)?;
+        let digest = field.value.digest();
+        if may_be_ours(mark, &digest) {
+            return None;
+        }
+        let begin = mark.intended.len().saturating_sub(MAX_INTENDED - 1);
+        let mut digests = mark.intended[begin..].to_vec();
+        digests.push(digest);
+        Some((field.name.as_str(), digests))
+    });
+    intents.collect()
 }
 
 impl Decision {
@@ -129,7 +167,10 @@ mod tests {
 
     fn known(sequence: i64, value: &str) -> Known {
         let digest = Value::Text(value.to_owned()).digest();
-        let marks = BTreeMap::from([("status".to_owned(), Mark { sequence, digest })]);
+        let marks = BTreeMap::from([(
+            "status".to_owned(),
+            Mark { sequence, digest, intended: Vec::new() },
+        )]);
         Known { record: "1".to_owned(), status: String::new(), marks }
     }
 
@@ -189,5 +230,41 @@ mod tests {
         assert!(!decide(&row, meeting(1, None, None)).fields.contains_key("title"));
         let new = Meeting { is_new: true, ..meeting(1, None, None) };
         assert!(decide(&row, new).fields.contains_key("title"));
+    }
+
+    #[test]
+    fn a_write_of_which_nobody_heard_is_no_persons() {
+        let mut known = known(8, "Pending");
+        let failed = row("Failed", OnConflict::Keep);
+        let pending = has("Pending");
+        let decision = decide(&failed, meeting(9, Some(&known), Some(&pending)));
+        let intents = intents(&failed, &known, &decision);
+        known.marks.get_mut("status").expect("a mark").intended = intents["status"].clone();
+        let current = has("Failed");
+        let paid = row("Paid", OnConflict::Keep);
+        let decision = decide(&paid, meeting(10, Some(&known), Some(&current)));
+        assert!(decision.kept.is_empty() && decision.fields.len() == 1, "{decision:?}");
+    }
+
+    #[test]
+    fn redelivered_after_a_persons_change_it_flags_nothing() {
+        let (known, current) = (known(9, "Paid"), has("On hold"));
+        let row = row("Paid", OnConflict::Flag);
+        let decision = decide(&row, meeting(9, Some(&known), Some(&current)));
+        assert!(decision.flagged.is_empty() && decision.fields.is_empty(), "{decision:?}");
+    }
+
+    #[test]
+    fn several_conflicts_are_told_in_one_field() {
+        let mut row = row("Paid", OnConflict::Flag);
+        let amount = RowField { name: "amount".to_owned(), ..row.fields[0].clone() };
+        row.fields.insert(0, amount);
+        let mut known = known(8, "Pending");
+        known.marks.insert("amount".to_owned(), known.marks["status"].clone());
+        let mut current = has("On hold");
+        current.insert("amount".to_owned(), Value::Text("7".to_owned()));
+        let decision = decide(&row, meeting(9, Some(&known), Some(&current)));
+        let told = decision.fields["notes"].text();
+        assert!(told.contains("amount: ") && told.contains("status: "), "{told}");
     }
 }

@@ -250,6 +250,13 @@ impl Mapping {
         }
         for (name, rule) in &self.fields {
             rule.check(&format!("{at}.fields.{name}"))?;
+            if let Some(flag) =
+                rule.flag_field.as_ref().filter(|flag| self.fields.contains_key(*flag))
+            {
+                let reason =
+                    format!("`{flag}` is written by the mapping, which would hide the flag");
+                return mistake(&format!("fields.{name}.flag_field"), reason);
+            }
         }
         let known = kind.object_options;
         if let Some(unknown) = self.options.keys().find(|key| !known.contains(&key.as_str())) {

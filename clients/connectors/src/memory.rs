@@ -4,8 +4,11 @@
 //! gateway. It keeps digests alone: no key and no value of a record can be read from it. Lost, nothing
 //! breaks but that changes by people are not noticed until the next write.
 
-use std::collections::BTreeMap;
+mod epoch;
+
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +24,8 @@ use crate::crm::Key;
 const KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Creations that began less long ago when the file is opened may have been made until just now.
+const RECENT: Duration = Duration::from_secs(60 * 60);
 const KEY_BYTES: usize = 16;
 
 const TABLES: &[&str] = &[
@@ -34,6 +39,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS creations (
         scope TEXT NOT NULL, key TEXT NOT NULL, begun_at INTEGER NOT NULL, PRIMARY KEY (scope, key)
     ) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS epochs (
+        subscription TEXT NOT NULL PRIMARY KEY, epoch TEXT NOT NULL
+    ) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS records_by_time ON records (written_at)",
 ];
 
@@ -46,10 +54,44 @@ const BY_RECORD: &str = "SELECT j.key AS place, r.record, r.status, r.fields
 const CREATIONS: &str = "SELECT j.key AS place, c.begun_at
     FROM json_each(?2) AS j JOIN creations AS c ON c.scope = ?1 AND c.key = j.value";
 
+/// What another process wrote to other fields meanwhile stays.
+const REMEMBER_RECORDS: &str = "INSERT INTO records
+    SELECT ?1, json_extract(j.value, '$[0]'), json_extract(j.value, '$[1]'),
+        json_extract(j.value, '$[2]'), ?3
+    FROM json_each(?2) AS j WHERE true
+    ON CONFLICT (scope, record) DO UPDATE SET status = excluded.status,
+        fields = json_patch(fields, excluded.fields), written_at = excluded.written_at";
+const REMEMBER_KEYS: &str = "INSERT OR REPLACE INTO keys
+    SELECT ?1, json_extract(j.value, '$[0]'), json_extract(j.value, '$[1]')
+    FROM json_each(?2) AS j";
+const END_CREATIONS: &str = "DELETE FROM creations WHERE scope = ?1
+    AND key IN (SELECT json_extract(j.value, '$[0]') FROM json_each(?2) AS j)";
+const INTEND: &str = "UPDATE records
+    SET fields = json_patch(fields, json_extract(j.value, '$[1]')) FROM json_each(?2) AS j
+    WHERE records.scope = ?1 AND records.record = json_extract(j.value, '$[0]')";
+/// Only where nobody else made the record meanwhile, or is about to.
+const BEGIN_CREATIONS: &str = "INSERT INTO creations
+    SELECT ?1, j.value, ?3 FROM json_each(?2) AS j
+    WHERE NOT EXISTS (
+        SELECT 1 FROM keys AS k JOIN records AS r ON r.scope = k.scope AND r.record = k.record
+        WHERE k.scope = ?1 AND k.key = j.value)
+    ON CONFLICT (scope, key) DO UPDATE SET begun_at = excluded.begun_at WHERE begun_at <= ?4
+    RETURNING key";
+const RENEW_CREATIONS: &str = "UPDATE creations SET begun_at = ?3
+    WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2))";
+const FORGET_KEYS: &str =
+    "DELETE FROM keys WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2))";
+const FORGET_CREATIONS: &str =
+    "DELETE FROM creations WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2))";
+const FORGET_RECORDS: &str =
+    "DELETE FROM records WHERE scope = ?1 AND record IN (SELECT value FROM json_each(?2))";
+
 /// The memory of a connector. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Memory {
     pool: SqlitePool,
+    /// Records, with their scope, that batches of this process are writing now.
+    pub(crate) claimed: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 /// Why the memory cannot be used.
@@ -77,6 +119,9 @@ pub struct Mark {
     /// The value's digest.
     #[serde(rename = "d")]
     pub digest: String,
+    /// Digests of values that were about to be written since, and perhaps were.
+    #[serde(rename = "p", default)]
+    pub intended: Vec<String>,
 }
 
 /// What to remember of a row that the CRM accepted.
@@ -111,6 +156,13 @@ impl Memory {
             .bind(oldest)
             .execute(&mut *commit)
             .await?;
+        // Whoever began them was killed perhaps, with the call under way until then; or the clock was wrong.
+        let recent = now() - i64::try_from(RECENT.as_secs()).unwrap_or(i64::MAX);
+        query("UPDATE creations SET begun_at = ? WHERE begun_at > ?")
+            .bind(now())
+            .bind(recent)
+            .execute(&mut *commit)
+            .await?;
         query(
             "DELETE FROM keys WHERE NOT EXISTS (
                 SELECT 1 FROM records AS r WHERE r.scope = keys.scope AND r.record = keys.record)",
@@ -118,7 +170,7 @@ impl Memory {
         .execute(&mut *commit)
         .await?;
         commit.commit().await?;
-        Ok(Memory { pool })
+        Ok(Memory { pool, claimed: Arc::default() })
     }
 
     /// What is known by these keys, one answer each.
@@ -160,51 +212,87 @@ impl Memory {
         if rows.is_empty() {
             return Ok(());
         }
-        let at = now();
+        let records: Vec<_> = rows
+            .iter()
+            .map(|Remembered { known, .. }| (&known.record, &known.status, &known.marks))
+            .collect();
+        let keys: Vec<(String, &str)> = rows
+            .iter()
+            .flat_map(|row| row.keys.iter().map(|key| (key, row.known.record.as_str())))
+            .filter(|(key, _)| matches!(key, Key::Field { .. }))
+            .map(|(key, record)| (name(key), record))
+            .collect();
+        let keys = json(&keys);
         let mut commit = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for row in rows {
-            let known = &row.known;
-            query("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)")
-                .bind(scope)
-                .bind(&known.record)
-                .bind(&known.status)
-                .bind(json(&known.marks))
-                .bind(at)
-                .execute(&mut *commit)
-                .await?;
-            for key in row.keys.iter().filter(|key| matches!(key, Key::Field { .. })) {
-                query("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)")
-                    .bind(scope)
-                    .bind(name(key))
-                    .bind(&known.record)
-                    .execute(&mut *commit)
-                    .await?;
-                query("DELETE FROM creations WHERE scope = ? AND key = ?")
-                    .bind(scope)
-                    .bind(name(key))
-                    .execute(&mut *commit)
-                    .await?;
-            }
-        }
+        query(REMEMBER_RECORDS)
+            .bind(scope)
+            .bind(json(&records))
+            .bind(now())
+            .execute(&mut *commit)
+            .await?;
+        query(REMEMBER_KEYS).bind(scope).bind(&keys).execute(&mut *commit).await?;
+        query(END_CREATIONS).bind(scope).bind(&keys).execute(&mut *commit).await?;
         Ok(commit.commit().await?)
     }
 
-    /// Notes that records of these keys are about to be created. When this answers, it is on the disk.
-    pub async fn begin_creations(&self, scope: &str, keys: &[&Key]) -> Result<(), Error> {
+    /// Notes, by record and field, the digests of values that are about to be written where something else
+    /// was written before. When this answers, it is on the disk.
+    pub async fn intend(
+        &self,
+        scope: &str,
+        rows: &[(&str, BTreeMap<&str, Vec<String>>)],
+    ) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let patch = |fields: &BTreeMap<&str, Vec<String>>| {
+            let fields = fields
+                .iter()
+                .map(|(name, digests)| ((*name).to_owned(), serde_json::json!({ "p": digests })));
+            serde_json::Value::Object(fields.collect())
+        };
+        let rows: Vec<_> = rows.iter().map(|(record, fields)| (*record, patch(fields))).collect();
+        query(INTEND).bind(scope).bind(json(&rows)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Notes that records of these keys are about to be created, and answers for which ones that may be
+    /// done: not where the record is known by now, nor where a creation began less than `lag` ago. When
+    /// this answers, it is on the disk.
+    pub async fn begin_creations(
+        &self,
+        scope: &str,
+        keys: &[&Key],
+        lag: Duration,
+    ) -> Result<Vec<bool>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = keys.iter().map(|key| name(key)).collect();
+        let at = now();
+        let over = at.saturating_sub(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
+        let mut commit = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let begun = query(BEGIN_CREATIONS)
+            .bind(scope)
+            .bind(json(&names))
+            .bind(at)
+            .bind(over)
+            .fetch_all(&mut *commit)
+            .await?;
+        commit.commit().await?;
+        let begun: HashSet<String> =
+            begun.iter().map(|row| row.try_get("key")).collect::<Result<_, sqlx::Error>>()?;
+        Ok(names.iter().map(|name| begun.contains(name)).collect())
+    }
+
+    /// Records of these keys may have been created until just now: how the calls ended is not known.
+    pub async fn renew_creations(&self, scope: &str, keys: &[&Key]) -> Result<(), Error> {
         if keys.is_empty() {
             return Ok(());
         }
-        let at = now();
-        let mut commit = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for key in keys {
-            query("INSERT OR REPLACE INTO creations VALUES (?, ?, ?)")
-                .bind(scope)
-                .bind(name(key))
-                .bind(at)
-                .execute(&mut *commit)
-                .await?;
-        }
-        Ok(commit.commit().await?)
+        let names = json(&keys.iter().map(|key| name(key)).collect::<Vec<_>>());
+        query(RENEW_CREATIONS).bind(scope).bind(names).bind(now()).execute(&self.pool).await?;
+        Ok(())
     }
 
     /// How long ago records of these keys were about to be created, where it is not known how that ended.
@@ -225,25 +313,17 @@ impl Memory {
         })
     }
 
-    /// These records did not come to be after all, or are gone: what led to them is forgotten.
-    pub async fn forget(&self, scope: &str, keys: &[&Key]) -> Result<(), Error> {
-        if keys.is_empty() {
+    /// What was to come to be by these keys did not, and these records are gone: what led to them is
+    /// forgotten.
+    pub async fn forget(&self, scope: &str, keys: &[&Key], records: &[&str]) -> Result<(), Error> {
+        if keys.is_empty() && records.is_empty() {
             return Ok(());
         }
         let names = json(&keys.iter().map(|key| name(key)).collect::<Vec<_>>());
         let mut commit = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for table in ["keys", "creations"] {
-            let statement = match table {
-                "keys" => {
-                    "DELETE FROM keys WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2))"
-                }
-                _ => {
-                    "DELETE FROM creations
-                     WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2))"
-                }
-            };
-            query(statement).bind(scope).bind(&names).execute(&mut *commit).await?;
-        }
+        query(FORGET_KEYS).bind(scope).bind(&names).execute(&mut *commit).await?;
+        query(FORGET_CREATIONS).bind(scope).bind(&names).execute(&mut *commit).await?;
+        query(FORGET_RECORDS).bind(scope).bind(json(records)).execute(&mut *commit).await?;
         Ok(commit.commit().await?)
     }
 }
@@ -304,7 +384,7 @@ mod tests {
     }
 
     fn remembered(value: &str, record: &str, sequence: i64) -> Remembered {
-        let mark = Mark { sequence, digest: "00".to_owned() };
+        let mark = Mark { sequence, digest: "00".to_owned(), intended: Vec::new() };
         Remembered {
             keys: vec![field(value)],
             known: Known {
@@ -342,12 +422,57 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let memory = Memory::open(&folder.path().join("memory.db")).await.expect("opens");
         let (a, b) = (field("a"), field("b"));
-        memory.begin_creations("s", &[&a, &b]).await.expect("kept");
+        let lag = Duration::from_secs(60);
+        let mine = memory.begin_creations("s", &[&a, &b], lag).await.expect("kept");
+        assert_eq!(mine, [true, true]);
+        let again = memory.begin_creations("s", &[&a], lag).await.expect("kept");
+        assert_eq!(again, [false], "somebody else is at it");
         memory.remember("s", &[remembered("a", "1", 1)]).await.expect("kept");
+        let known = memory.begin_creations("s", &[&a], Duration::ZERO).await.expect("kept");
+        assert_eq!(known, [false], "it is there");
         let open = memory.creations("s", &[&a, &b]).await.expect("read");
         assert!(open[0].is_none() && open[1].is_some(), "{open:?}");
-        memory.forget("s", &[&a, &b]).await.expect("forgotten");
+        memory.forget("s", &[&a, &b], &[]).await.expect("forgotten");
         assert_eq!(memory.creations("s", &[&b]).await.expect("read"), [None]);
         assert_eq!(memory.recall("s", &[&a]).await.expect("read"), [None]);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_remembers_of_other_fields_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = Memory::open(&folder.path().join("memory.db")).await.expect("opens");
+        let mut other = remembered("a", "1", 2);
+        let mark = other.known.marks.remove("status").expect("a mark");
+        other.known.marks.insert("amount".to_owned(), mark);
+        let rows = [remembered("a", "1", 1), other];
+        memory.remember("s", &rows).await.expect("kept");
+        let intended = vec!["11".to_owned()];
+        let intent = ("1", BTreeMap::from([("amount", intended.clone())]));
+        memory.intend("s", &[intent]).await.expect("kept");
+        let known = memory.recall("s", &[&field("a")]).await.expect("read").remove(0);
+        let known = known.expect("known");
+        assert_eq!((known.marks["status"].sequence, known.marks["amount"].sequence), (1, 2));
+        assert_eq!(known.marks["amount"].intended, intended);
+        memory.remember("s", &rows).await.expect("kept");
+        let known = memory.recall_records("s", &["1"]).await.expect("read").remove(0);
+        assert!(known.expect("known").marks["amount"].intended.is_empty());
+        memory.forget("s", &[], &["1"]).await.expect("forgotten");
+        assert_eq!(memory.recall("s", &[&field("a")]).await.expect("read"), [None]);
+    }
+
+    #[tokio::test]
+    async fn a_creation_of_a_killed_process_counts_from_when_the_file_is_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("memory.db");
+        let memory = Memory::open(&path).await.expect("opens");
+        memory.begin_creations("s", &[&field("a")], Duration::ZERO).await.expect("kept");
+        query("UPDATE creations SET begun_at = begun_at - 100")
+            .execute(&memory.pool)
+            .await
+            .expect("set back");
+        drop(memory);
+        let memory = Memory::open(&path).await.expect("opens again");
+        let ago = memory.creations("s", &[&field("a")]).await.expect("read")[0];
+        assert!(ago.is_some_and(|ago| ago < Duration::from_secs(50)), "{ago:?}");
     }
 }

@@ -18,6 +18,8 @@ const MARGIN: Duration = Duration::from_secs(60);
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// The same after a failure that may be over soon.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// No longer time that a CRM tells is believed, of a token or a pause.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A way to ask for a token.
 #[async_trait]
@@ -89,7 +91,8 @@ impl Tokens {
         state.current = None;
         match self.source.ask().await {
             Ok(token) => {
-                let ends = token.lasts.map(|lasts| Instant::now() + lasts - MARGIN.min(lasts / 2));
+                let lasts = token.lasts.map(|lasts| lasts.min(LONGEST));
+                let ends = lasts.map(|lasts| Instant::now() + lasts - MARGIN.min(lasts / 2));
                 let token = Arc::new(token);
                 state.refused = None;
                 state.current = Some((Arc::clone(&token), ends));
@@ -102,7 +105,7 @@ impl Tokens {
                     Fault::Unauthorized { .. } | Fault::Permanent { .. } => PAUSE_AFTER_REFUSAL,
                     Fault::Gone { .. } | Fault::Raced { .. } => PAUSE_AFTER_FAILURE,
                 };
-                state.refused = Some((fault.clone(), Instant::now() + pause));
+                state.refused = Some((fault.clone(), Instant::now() + pause.min(LONGEST)));
                 Err(fault)
             }
         }
@@ -166,5 +169,15 @@ mod tests {
             assert_eq!(tokens.current().await.expect_err("refused"), refusal);
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_without_end_are_borne() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let tokens = Tokens::new(Counted(Arc::clone(&asked), Ok(Duration::MAX)));
+        tokens.current().await.expect("a token");
+        let fault = Fault::Throttled { wait: Duration::MAX, reason: "never".to_owned() };
+        let tokens = Tokens::new(Counted(asked, Err(fault.clone())));
+        assert_eq!(tokens.current().await.expect_err("refused"), fault);
     }
 }

@@ -6,7 +6,7 @@ mod batch;
 mod look_up;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::crm::{Crm, Fault};
@@ -23,8 +23,6 @@ pub struct Writer {
     mapping: Arc<Mapping>,
     /// What the memory keeps this mapping's records under.
     scope: String,
-    /// Records that a batch is writing now.
-    claimed: Mutex<HashSet<String>>,
 }
 
 /// Records that one batch writes; free again when dropped.
@@ -75,7 +73,7 @@ impl Writer {
         subscription: &str,
     ) -> Writer {
         let scope = format!("{subscription}/{}", mapping.object);
-        Writer { crm, memory, mapping, scope, claimed: Mutex::default() }
+        Writer { crm, memory, mapping, scope }
     }
 
     /// Writes a batch. No two jobs may have a key in common. One outcome a job, in their order.
@@ -103,10 +101,12 @@ impl Writer {
         self.crm.facts().search_lag + LAG_MARGIN
     }
 
-    /// Claims those of the records that no other batch is writing.
+    /// Claims those of the records that no other batch is writing, of this mapping or of another of the same
+    /// kind of record.
     fn claim<'r>(&self, records: impl Iterator<Item = &'r str>) -> Claims<'_> {
-        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = records.filter(|record| claimed.insert((*record).to_owned()));
+        let mut claimed = self.memory.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |record: &str| (self.scope.clone(), record.to_owned());
+        let mine = records.filter(|record| claimed.insert(name(record)));
         let records = mine.map(str::to_owned).collect();
         Claims { writer: self, records }
     }
@@ -120,9 +120,10 @@ impl Claims<'_> {
 
 impl Drop for Claims<'_> {
     fn drop(&mut self) {
-        let mut claimed = self.writer.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        for record in &self.records {
-            claimed.remove(record);
+        let writer = self.writer;
+        let mut claimed = writer.memory.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in self.records.drain() {
+            claimed.remove(&(writer.scope.clone(), record));
         }
     }
 }

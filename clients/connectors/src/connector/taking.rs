@@ -1,18 +1,51 @@
 //! What becomes of a delivery when it comes: settled at once, because it means nothing for this CRM or is
 //! our own write come back, or a job whose first row waits for a batch.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tollgate_client::Delivery;
 
 use super::job::{self, Job};
-use super::{Done, Running};
+use super::{Done, HANDED_BACK_WAIT, Running};
 use crate::config::OwnEvents;
 use crate::dispatch::Waiting;
 use crate::mapping::Row;
 use crate::{collapse, intake};
 
 impl Running {
+    /// Takes a delivery of the log of this epoch.
+    pub(super) async fn come(&mut self, delivery: Delivery, log_epoch: String) {
+        if self.log_epoch != log_epoch && !log_epoch.is_empty() && !self.enter(&log_epoch).await {
+            drop(delivery.throttled(HANDED_BACK_WAIT));
+            return;
+        }
+        self.take(delivery).await;
+    }
+
+    /// Into another epoch, once nothing of the one before is under way.
+    async fn enter(&mut self, log_epoch: &str) -> bool {
+        if !self.log_epoch.is_empty() {
+            // Their stream is gone, and nobody hears what is said about them.
+            self.dispatch.drain();
+            while let Some(done) = self.work.join_next().await {
+                self.done(done);
+            }
+            self.dispatch.drain();
+            self.jobs.clear();
+        }
+        let subscription = &self.connector.config.gateway.subscription;
+        match self.connector.memory.enter_epoch(subscription, log_epoch).await {
+            Ok(()) => log_epoch.clone_into(&mut self.log_epoch),
+            Err(error) => {
+                tracing::error!(%error, "what was written cannot be remembered");
+                return false;
+            }
+        }
+        true
+    }
+
     /// Makes a delivery a job, or settles it at once.
     pub(super) async fn take(&mut self, delivery: Delivery) {
         let event = delivery.event();
@@ -40,8 +73,11 @@ impl Running {
         let collapse = self.collapse.clone().filter(|_| collapse::tells_only_a_status(event));
         if let Some(collapse) = collapse {
             let event = event.clone();
-            self.work
-                .spawn(async move { Done::Looked(number, collapse.is_overtaken(&event).await) });
+            self.work.spawn(async move {
+                let looked = AssertUnwindSafe(collapse.is_overtaken(&event)).catch_unwind().await;
+                // After a panic, which is a bug, the event is written as any other.
+                Done::Looked(number, looked.unwrap_or(false))
+            });
             self.jobs.insert(number, Job::new(delivery, targets));
         } else {
             self.jobs.insert(number, Job::new(delivery, targets));

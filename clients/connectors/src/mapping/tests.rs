@@ -150,6 +150,10 @@ fn what_no_event_could_make_right_is_refused_with_its_key() {
         ("a = { from = 'status', constant = 1 }", "one of `from`, `constant` and `template`"),
         ("a = { template = '{nothing}' }", "events have no `nothing`"),
         ("a = { from = 'status', flag_field = 'b' }", "`flag_field` needs"),
+        (
+            "a = { from = 'status', on_conflict = 'flag', flag_field = 'b' }\nb = 'name'",
+            "`b` is written by the mapping",
+        ),
         ("a = { from = 'status', otherwise = 'x' }", "`otherwise` needs `values`"),
         ("a = { from = 'status', defualt = 'x' }", "unknown field `defualt`"),
         ("", "nothing would be written"),

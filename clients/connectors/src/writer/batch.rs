@@ -2,6 +2,7 @@
 //! out to be gone, or was created by somebody else meanwhile, is placed and written once more.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use super::{Job, Outcome, Writer};
 use crate::crm::{Fault, Key, Target, Write, Written};
@@ -12,6 +13,10 @@ use crate::value::Value;
 
 /// How often a job is placed and written before it is given back.
 const MAX_ROUNDS: usize = 3;
+/// What another batch is writing is given back for so long.
+const CLAIMED_WAIT: Duration = Duration::from_secs(1);
+/// Without a memory nothing is written; no event is to blame for that.
+const MEMORY_WAIT: Duration = Duration::from_secs(10);
 
 pub struct Batch<'a> {
     pub(super) writer: &'a Writer,
@@ -23,6 +28,8 @@ pub struct Batch<'a> {
     pub(super) outcomes: Vec<Option<Outcome>>,
     /// Jobs whose record was not there under the id that led to it: that id is looked up, not trusted.
     gone: HashSet<usize>,
+    /// Jobs whose record another batch was writing in the last round.
+    claimed: HashSet<usize>,
 }
 
 /// Where a job's row goes.
@@ -45,6 +52,7 @@ impl<'a> Batch<'a> {
             current: vec![None; jobs.len()],
             outcomes: vec![None; jobs.len()],
             gone: HashSet::new(),
+            claimed: HashSet::new(),
         }
     }
 
@@ -57,14 +65,26 @@ impl<'a> Batch<'a> {
             }
             if let Err(error) = self.round(&open).await {
                 tracing::error!(%error, "what was written cannot be remembered");
-                let fault = Fault::transient(error.to_string());
+                let fault = Fault::Throttled { wait: MEMORY_WAIT, reason: error.to_string() };
                 for index in open {
-                    self.outcomes[index].get_or_insert(Outcome::Failed(fault.clone()));
+                    // What was written but not remembered must not be acknowledged.
+                    if matches!(self.outcomes[index], None | Some(Outcome::Done { .. })) {
+                        self.outcomes[index] = Some(Outcome::Failed(fault.clone()));
+                    }
                 }
             }
         }
-        let again = || Outcome::Failed(Fault::transient("other writers kept changing the record"));
-        self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(again)).collect()
+        let claimed = self.claimed;
+        let again = |index| {
+            Outcome::Failed(if claimed.contains(&index) {
+                let reason = "another call is writing the record".to_owned();
+                Fault::Throttled { wait: CLAIMED_WAIT, reason }
+            } else {
+                Fault::transient("other writers kept changing the record")
+            })
+        };
+        let outcomes = self.outcomes.into_iter().enumerate();
+        outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| again(index))).collect()
     }
 
     /// Places and writes what is open; what must be tried once more stays open.
@@ -82,9 +102,13 @@ impl<'a> Batch<'a> {
         });
         let claims = self.writer.claim(records);
         let mut mine = claims.records();
-        places.retain(|(_, place)| match place {
-            Place::Record(id) => mine.remove(id),
-            Place::ByKey(_) | Place::New(_) => true,
+        self.claimed.clear();
+        places.retain(|(index, place)| match place {
+            Place::Record(id) if !mine.remove(id) => {
+                self.claimed.insert(*index);
+                false
+            }
+            Place::Record(_) | Place::ByKey(_) | Place::New(_) => true,
         });
         self.recall_claimed(&places).await?;
         self.read_current(&places).await;
@@ -97,11 +121,8 @@ impl<'a> Batch<'a> {
         self.write(decided).await
     }
 
-    /// What was written to a record by another key, up to the moment when it was claimed.
+    /// What was written to a record by another key or mapping, up to the moment when it was claimed.
     async fn recall_claimed(&mut self, places: &[(usize, Place)]) -> Result<(), Error> {
-        if self.writer.mapping.matches.len() < 2 {
-            return Ok(());
-        }
         let claimed: Vec<(usize, &str)> = places
             .iter()
             .filter_map(|(index, place)| match place {
@@ -154,9 +175,6 @@ impl<'a> Batch<'a> {
         for (index, found) in sought.into_iter().zip(found) {
             match found {
                 Ok(Some(record)) => {
-                    let (scope, memory) = (&self.writer.scope, &self.writer.memory);
-                    let known = memory.recall_records(scope, &[record.id.as_str()]).await?;
-                    self.known[index] = known.into_iter().next().flatten();
                     self.current[index] = Some(record.values);
                     places.push((index, Place::Record(record.id)));
                 }
@@ -265,14 +283,7 @@ impl<'a> Batch<'a> {
                 place => writes.push((index, decision, place)),
             }
         }
-        let begun: Vec<&Key> = writes
-            .iter()
-            .filter_map(|(_, _, place)| match place {
-                Place::New(key) => Some(key),
-                Place::Record(_) | Place::ByKey(_) => None,
-            })
-            .collect();
-        self.writer.memory.begin_creations(&self.writer.scope, &begun).await?;
+        self.note(&mut writes).await?;
         let rows: Vec<Write> = writes
             .iter()
             .map(|(index, decision, place)| self.row(*index, decision, place))
@@ -282,7 +293,7 @@ impl<'a> Batch<'a> {
         for chunk in rows.chunks(self.writer.max_batch()) {
             results.extend(self.writer.crm.write(&object, chunk).await);
         }
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut lost, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
         for ((index, decision, place), result) in writes.into_iter().zip(results) {
             match result {
                 Ok(written) => {
@@ -292,22 +303,64 @@ impl<'a> Batch<'a> {
                 Err(Fault::Gone { .. }) => {
                     self.gone.insert(index);
                     forgotten.extend(self.jobs[index].row.keys.iter().cloned());
+                    if let Place::Record(record) = place {
+                        lost.push(record);
+                    }
                 }
                 Err(Fault::Raced { .. }) => {
                     forgotten.extend(self.jobs[index].row.keys.iter().cloned());
                 }
                 Err(fault) => {
                     // Refused for good, it was not created: no need to wait for a look-up to show it.
-                    if let (Place::New(key), Fault::Permanent { .. }) = (&place, &fault) {
-                        forgotten.push(key.clone());
+                    match (place, &fault) {
+                        (Place::New(key), Fault::Permanent { .. }) => forgotten.push(key),
+                        (Place::New(key), Fault::Transient { .. }) => unsure.push(key),
+                        (Place::New(_) | Place::ByKey(_) | Place::Record(_), _) => {}
                     }
                     self.outcomes[index] = Some(Outcome::Failed(fault));
                 }
             }
         }
+        let (memory, scope) = (&self.writer.memory, &self.writer.scope);
         let forgotten: Vec<&Key> = forgotten.iter().collect();
-        self.writer.memory.forget(&self.writer.scope, &forgotten).await?;
-        self.writer.memory.remember(&self.writer.scope, &remembered).await
+        let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
+        memory.forget(scope, &forgotten, &lost).await?;
+        memory.renew_creations(scope, &unsure.iter().collect::<Vec<_>>()).await?;
+        memory.remember(scope, &remembered).await
+    }
+
+    /// Puts on the disk what must not be forgotten if nobody hears how the writes end, and takes out those
+    /// whose record somebody else is about to create.
+    async fn note(&mut self, writes: &mut Vec<(usize, Decision, Place)>) -> Result<(), Error> {
+        let (memory, scope) = (&self.writer.memory, &self.writer.scope);
+        let mut intents = Vec::new();
+        let mut begun: Vec<&Key> = Vec::new();
+        for (index, decision, place) in writes.iter() {
+            match (place, &self.known[*index]) {
+                (Place::New(key), _) => begun.push(key),
+                (Place::Record(record), Some(known)) => {
+                    let fields = guard::intents(&self.jobs[*index].row, known, decision);
+                    if !fields.is_empty() {
+                        intents.push((record.as_str(), fields));
+                    }
+                }
+                (Place::Record(_) | Place::ByKey(_), _) => {}
+            }
+        }
+        memory.intend(scope, &intents).await?;
+        let lag = self.writer.lag();
+        let mut may_create = memory.begin_creations(scope, &begun, lag).await?.into_iter();
+        let outcomes = &mut self.outcomes;
+        writes.retain(|(index, _, place)| {
+            if !matches!(place, Place::New(_)) || may_create.next().unwrap_or(false) {
+                return true;
+            }
+            let reason = "another process is about to create the record".to_owned();
+            let fault = Fault::Throttled { wait: CLAIMED_WAIT, reason };
+            outcomes[*index] = Some(Outcome::Failed(fault));
+            false
+        });
+        Ok(())
     }
 
     fn row(&self, index: usize, decision: &Decision, place: &Place) -> Write {

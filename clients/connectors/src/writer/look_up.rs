@@ -39,7 +39,10 @@ impl Batch<'_> {
         let object = self.writer.mapping.object();
         let mut answers = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(crm.facts().max_lookups.max(1)) {
-            answers.extend(crm.find(&object, chunk, fields).await);
+            let mut found = crm.find(&object, chunk, fields).await;
+            // A look-up without an answer must not count as a record that is not there.
+            found.resize(chunk.len(), Err(Fault::transient("a look-up got no answer")));
+            answers.append(&mut found);
         }
         answers
     }

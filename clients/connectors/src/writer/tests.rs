@@ -180,6 +180,13 @@ impl Stage {
         self.restart().await;
     }
 
+    /// The memory's file, as another process has it.
+    async fn file(&self) -> sqlx::SqlitePool {
+        let path = self.folder.path().join("memory.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        sqlx::SqlitePool::connect_with(options).await.expect("opens")
+    }
+
     fn field(&self, id: &str, field: &str) -> String {
         self.crm.records()[id].get(field).map(Value::text).unwrap_or_default()
     }
@@ -354,4 +361,90 @@ async fn with_create_only_a_record_that_is_there_stays_as_it_is() {
     );
     assert_eq!(stage.write(&[job(2, &[("payment", "p2")], "Paid")]).await, [done("r2", "created")]);
     assert_eq!(stage.field("a", "status"), "");
+}
+
+#[tokio::test]
+async fn what_is_written_but_not_remembered_is_not_done() {
+    let mut stage = stage(&UNIQUE, BY_ID).await;
+    let file = stage.file().await;
+    let full = "CREATE TRIGGER full BEFORE INSERT ON records
+        BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    sqlx::query(full).execute(&file).await.expect("a trigger");
+    let paid = job(1, &[("payment", "p1")], "Paid");
+    let failed = stage.write(std::slice::from_ref(&paid)).await;
+    // No event is to blame: it spends no attempt.
+    assert!(matches!(failed[0], Outcome::Failed(Fault::Throttled { .. })), "{failed:?}");
+    assert_eq!(stage.crm.records().len(), 1);
+    sqlx::query("DROP TRIGGER full").execute(&file).await.expect("dropped");
+    stage.restart().await;
+    assert_eq!(stage.write(std::slice::from_ref(&paid)).await, [done("r1", "updated")]);
+}
+
+#[tokio::test]
+async fn a_record_of_an_id_that_is_gone_matches_nothing() {
+    let mapping = "
+        object = 'deals'
+        policy = 'update_only'
+        match = [{ from = 'subject_id' }]
+        fields.status = 'status'
+    ";
+    let stage = stage(&UNIQUE, mapping).await;
+    stage.crm.set("a", "status", "Pending");
+    let by_id = |sequence, status| {
+        let mut job = job(sequence, &[], status);
+        Arc::make_mut(&mut job.row).keys = vec![Key::Id("a".to_owned())];
+        job
+    };
+    assert_eq!(stage.write(&[by_id(1, "Paid")]).await, [done("a", "updated")]);
+    stage.crm.records.lock().expect("no panic").clear();
+    assert_eq!(stage.write(&[by_id(2, "Refunded")]).await, [Outcome::NoMatch]);
+}
+
+#[tokio::test]
+async fn a_record_that_another_mapping_is_writing_waits_without_an_attempt() {
+    let stage = stage(&UNIQUE, BY_INVOICE).await;
+    stage.crm.set("a", "invoice", "INV-1");
+    let memory = stage.writer.memory.clone();
+    let crm = Arc::clone(&stage.crm) as Arc<dyn Crm>;
+    let other = Writer::new(crm, memory, Arc::clone(&stage.mapping), "s");
+    let claims = other.claim(["a"].into_iter());
+    let paid = [job(1, &[("invoice", "INV-1")], "Paid")];
+    let waits = stage.write(&paid).await;
+    assert!(matches!(waits[0], Outcome::Failed(Fault::Throttled { .. })), "{waits:?}");
+    drop(claims);
+    assert_eq!(stage.write(&paid).await, [done("a", "updated")]);
+}
+
+#[tokio::test]
+async fn a_late_answer_counts_from_when_it_was_awaited_no_more() {
+    let stage = stage(&SEARCHED, BY_ID).await;
+    // The call lasts long: its note is old by the time it ends.
+    let late = "CREATE TRIGGER late AFTER INSERT ON creations
+        BEGIN UPDATE creations SET begun_at = begun_at - 100; END";
+    sqlx::query(late).execute(&stage.file().await).await.expect("a trigger");
+    let paid = job(1, &[("payment", "p1")], "Paid");
+    stage.crm.fail_next(false, Fault::transient("no answer"));
+    stage.write(std::slice::from_ref(&paid)).await;
+    let keys: Vec<&Key> = paid.row.keys.iter().collect();
+    let ago = stage.writer.memory.creations(stage.writer.scope(), &keys).await.expect("read")[0];
+    assert!(ago.is_some_and(|ago| ago < Duration::from_secs(2)), "{ago:?}");
+}
+
+#[tokio::test]
+async fn a_write_of_which_nobody_heard_is_not_taken_for_a_persons() {
+    let mapping = BY_ID.replace("'status'\n", "{ from = 'status', on_conflict = 'keep' }\n");
+    let mut stage = stage(&UNIQUE, &mapping).await;
+    let guarded = |sequence, status| {
+        let mut job = job(sequence, &[("payment", "p1")], status);
+        Arc::make_mut(&mut job.row).fields[0].on_conflict = crate::mapping::OnConflict::Keep;
+        [job]
+    };
+    assert_eq!(stage.write(&guarded(1, "Pending")).await, [done("r1", "created")]);
+    stage.crm.fail_next(true, Fault::transient("the connection was cut"));
+    stage.write(&guarded(2, "Failed")).await;
+    assert_eq!(stage.field("r1", "status"), "Failed");
+    // The event is not made again: another took its place meanwhile.
+    stage.restart().await;
+    assert_eq!(stage.write(&guarded(3, "Paid")).await, [done("r1", "updated")]);
+    assert_eq!(stage.field("r1", "status"), "Paid");
 }
