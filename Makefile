@@ -1,6 +1,6 @@
 # Short names for what a change goes through. `make check` is all that CI runs.
 BUF := target/tools/bin/buf
-.PHONY: fmt lint test check run demo bench proto-lint proto-breaking compiler
+.PHONY: fmt lint test check run demo bench drain proto-lint proto-breaking compiler
 
 fmt:
 	cargo fmt --all
@@ -18,12 +18,22 @@ check:
 run:
 	cargo run -- serve --config $(or $(CONFIG),tollgate.toml)
 
+# The gateway's story, then the connectors' one against local fakes of the CRMs.
 demo: compiler
 	cargo run --release -- demo $(if $(KEEP),--keep)
+ifndef KEEP
+	cargo build --release -p tollgate -p tollgate-connectors --bins
+	cargo run --release -p tollgate-connectors --example demo
+endif
 
 bench: compiler
 	cargo build --release -p tollgate -p tollgate-bench
 	$(or $(CARGO_TARGET_DIR),target)/release/tollgate-bench $(ARGS)
+
+# How fast connectors bring a backlog into a CRM.
+drain: compiler
+	cargo build --release -p tollgate -p tollgate-connectors -p tollgate-bench --bins
+	$(or $(CARGO_TARGET_DIR),target)/release/tollgate-bench drain $(ARGS)
 
 proto-lint: $(BUF)
 	$(BUF) lint proto
