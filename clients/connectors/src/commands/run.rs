@@ -2,7 +2,7 @@
 //! against its CRM; one that is refused does not run, and a CRM that gives no answer is waited for. This
 //! wires and waits; what a connector does is the connector's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -117,6 +117,7 @@ async fn live_all(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut lives = Vec::with_capacity(targets.len());
+    refuse_mixed_memories(kind, &targets)?;
     let mut memories = HashMap::new();
     for target in targets {
         let memory = memory(kind, &target, &mut memories).await?;
@@ -144,6 +145,24 @@ async fn live_all(
     closing.cancel();
     while pages.join_next().await.is_some() {}
     result
+}
+
+/// In one file, what is remembered is told apart by the subscription alone: two of one name, at different
+/// gateways or for different orgs, would take each other's records for their own.
+fn refuse_mixed_memories(kind: &Kind, targets: &[Target]) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    for target in targets {
+        let (path, subscription) =
+            (target.config.memory(kind), &target.config.gateway.subscription);
+        if !seen.insert((path.clone(), subscription)) {
+            let (name, path) = (&target.name, path.display());
+            bail!(
+                "{name}: connector.memory: another configuration keeps subscription \
+                 `{subscription}` in {path} too; give each a file of its own"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Connectors with the same file share it.
@@ -309,6 +328,15 @@ mod tests {
             refused.contains("objects[0].fields.nots") && refused.contains("`note`"),
             "{refused}"
         );
+    }
+
+    #[tokio::test]
+    async fn two_subscriptions_of_one_name_do_not_share_a_memory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let targets = (0..2).map(|_| target(&folder, "note", Shelf::default())).collect();
+        let refused =
+            live_all(&KIND, targets, CancellationToken::new()).await.expect_err("refused");
+        assert!(refused.to_string().contains("connector.memory"), "{refused:#}");
     }
 
     #[tokio::test]
