@@ -51,6 +51,20 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
 ];
 
+/// Where connectors are.
+const CONNECTORS: &str = "clients/connectors/src/";
+
+/// What a CRM's module may use of the connectors: it knows its API and nothing of events or the gateway.
+const OF_A_CRM: &[&str] = &["api", "budget", "config", "crm", "crms", "orgs", "tokens", "value"];
+
+/// Crates that only these parts of the connectors may name.
+const CONNECTOR_CRATES: &[(&str, &[&str])] = &[
+    ("axum", &["operations"]),
+    ("sqlx", &["memory"]),
+    ("anyhow", &["commands", "main"]),
+    ("clap", &["commands", "main"]),
+];
+
 /// What pure parts must not name: time is handed to them and they do no I/O.
 const PURE: &[&str] = &["model", "receipt", "providers", "delivery/window"];
 const IMPURE_WORDS: &[&str] = &[
@@ -173,6 +187,68 @@ fn crates_are_named_only_where_they_belong() {
 }
 
 #[test]
+fn each_crm_is_whole() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
+    let mut missing = Vec::new();
+    for crm in crms() {
+        for path in [
+            format!("{CONNECTORS}{crm}.rs"),
+            format!("tests/fake_crms/src/{crm}.rs"),
+            format!("clients/connectors/tests/it/{crm}.rs"),
+            format!("clients/connectors/examples/{crm}.toml"),
+        ] {
+            if !root().join(&path).is_file() {
+                missing.push(path);
+            }
+        }
+        let is_row = |line: &str| {
+            line.starts_with('|')
+                && line.contains(&format!(" `{crm}` | "))
+                && line.matches('|').count() == 7
+        };
+        if !readme.lines().any(is_row) {
+            missing.push(format!("the row of `{crm}` in README.md"));
+        }
+    }
+    assert!(missing.is_empty(), "missing: {missing:?}");
+}
+
+#[test]
+fn a_crms_module_knows_its_api_alone() {
+    let mut wrong = Vec::new();
+    let crms = crms();
+    for source in sources(&["clients/connectors/src"]) {
+        let module = connector_module(&source.path);
+        let Some(crm) = crms.iter().find(|crm| is_part(module, crm)) else { continue };
+        for used in used_modules(module, &source.code) {
+            let is_own = is_part(&used, crm);
+            if !is_own && !OF_A_CRM.iter().any(|part| is_part(&used, part)) {
+                wrong.push(format!("{} knows {used}", source.path));
+            }
+        }
+        for name in ["tollgate_client", "prost_types"] {
+            if names_crate(&source.code, name) {
+                wrong.push(format!("{} names {name}", source.path));
+            }
+        }
+    }
+    for source in sources(&["clients/connectors/src"]) {
+        let module = connector_module(&source.path);
+        for (name, parts) in CONNECTOR_CRATES {
+            let belongs = parts.iter().any(|part| is_part(module, part));
+            if !belongs && names_crate(&source.code, name) {
+                wrong.push(format!("{} names {name}", source.path));
+            }
+        }
+        let calls_out = module == "api" || crms.iter().any(|crm| is_part(module, crm));
+        if !calls_out && names_crate(&source.code, "reqwest") {
+            wrong.push(format!("{} names reqwest", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn pure_parts_have_no_clock_and_do_no_io() {
     let mut wrong = Vec::new();
     for source in sources(&["src"]) {
@@ -204,7 +280,7 @@ fn files_are_named_for_what_they_do() {
 #[test]
 fn files_stay_short() {
     let mut wrong = Vec::new();
-    for source in sources(&["src", "clients", "tests/bench"]) {
+    for source in sources(&["src", "clients", "tests/bench", "tests/fake_crms"]) {
         let max_lines = if source.path == "src/main.rs" { MAX_MAIN_LINES } else { MAX_LINES };
         if source.lines > max_lines {
             let (path, lines) = (&source.path, source.lines);
@@ -297,6 +373,22 @@ fn the_reader_of_sources_sees_every_way_of_naming_a_module() {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The CRMs' modules, as the table of CRMs names them.
+fn crms() -> Vec<String> {
+    let table = fs::read_to_string(root().join(CONNECTORS).join("crms.rs")).expect("the table");
+    let rows = table.lines().filter_map(|line| {
+        line.trim().strip_prefix("crate::")?.strip_suffix("::KIND,").map(str::to_owned)
+    });
+    let rows: Vec<String> = rows.collect();
+    assert!(!rows.is_empty(), "crms.rs has no table");
+    rows
+}
+
+/// `clients/connectors/src/hubspot/batch.rs` is `hubspot/batch`.
+fn connector_module(path: &str) -> &str {
+    path.trim_start_matches(CONNECTORS).trim_end_matches(".rs")
 }
 
 /// Files below a folder that end so; folders with code that others made are left out.
