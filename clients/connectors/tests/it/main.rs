@@ -6,6 +6,7 @@ mod dynamics;
 mod end_to_end;
 mod hubspot;
 mod monday;
+mod no_echo;
 mod pipedrive;
 mod salesforce;
 mod stage;
