@@ -100,7 +100,9 @@ pub fn fault(answer: &Answer, asked: Asked) -> Fault {
     };
     match status {
         429 => Fault::Throttled { wait: wait(answer).unwrap_or(DEFAULT_WAIT), reason },
-        403 if code == NOT_A_MEMBER || asked == Asked::Call => Fault::Unauthorized { reason },
+        403 if code == NOT_A_MEMBER || (is_own && asked == Asked::Call) => {
+            Fault::Unauthorized { reason }
+        }
         404 if asked == Asked::Update && is_absent(answer) => Fault::Gone { reason },
         412 if code == DUPLICATE_RECORD => permanent(),
         412 => Fault::Raced { reason },
@@ -178,6 +180,12 @@ mod tests {
         }
         assert_eq!(word(&answer(400, "<html>"), Upsert), "transient 7");
         assert_eq!(word(&answer(502, "<html>"), Upsert), "transient 7");
+    }
+
+    #[test]
+    fn a_proxys_page_refuses_no_credential() {
+        let page = answer(403, "<html>blocked</html>");
+        assert!(matches!(fault(&page, Asked::Call), Fault::Transient { .. }));
     }
 
     #[test]

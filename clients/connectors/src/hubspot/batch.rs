@@ -178,18 +178,21 @@ impl Hubspot {
         };
         let flaws = page.flaws(answer.status);
         let is_single = inputs.len() == 1;
+        let mut has_unnamed = false;
         for result in page.results {
             let found = match is_single && !inputs.is_empty() {
                 true => Some(0),
                 false => run.operation.position(&inputs, &result),
             };
-            if let Some(at) = found {
-                let input = inputs.swap_remove(at);
-                run.outcomes[input.row] = Some(Ok(run.operation.written(result)));
+            match found {
+                Some(at) => {
+                    let input = inputs.swap_remove(at);
+                    run.outcomes[input.row] = Some(Ok(run.operation.written(result)));
+                }
+                None => has_unnamed = true,
             }
         }
         let budget = self.records.budget();
-        let mut has_unnamed = false;
         for flaw in flaws {
             let is_named = |input: &Input<'_>| is_single || flaw.is_about(input);
             let named: Vec<usize> =
@@ -202,17 +205,19 @@ impl Hubspot {
             }
             has_unnamed |= named.is_empty();
         }
-        run.leave(inputs, has_unnamed);
+        if !is_single && has_unnamed {
+            run.leave(inputs);
+        }
     }
 }
 
 impl<'a> Run<'a> {
-    /// Rows that the answer named neither as written nor as refused: nothing is known of them, but where
-    /// it has errors that name no row they are sent again in halves.
-    fn leave(&mut self, inputs: Vec<Input<'a>>, has_unnamed: bool) {
+    /// Rows that the answer named neither as written nor as refused, where it has errors or records that
+    /// are of no row by name: a record that was merged has another id, a key may be kept in another form.
+    /// They are sent again in halves, until it is plain whose an answer is.
+    fn leave(&mut self, inputs: Vec<Input<'a>>) {
         // A new record that may be there already is not created again here.
-        let may_repeat = !matches!(self.operation, Operation::Create(_));
-        if has_unnamed && may_repeat && inputs.len() > 1 {
+        if !matches!(self.operation, Operation::Create(_)) {
             self.halve(inputs);
         }
     }

@@ -4,15 +4,20 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use serde_json::{Value as Json, json};
 
 use super::answer::{Page, Refused, Row};
+use super::batch::Operation;
+use super::refusal::fault_of;
 use super::{Hubspot, MAX_INPUTS};
 use crate::crm::{Fault, Key, Object, Record};
 use crate::value::Value;
 
 /// HubSpot's name for its own id, where it is taken for a property.
 const ID_PROPERTY: &str = "hs_object_id";
+/// HubSpot's category where there is no such record.
+const NOT_THERE: &str = "OBJECT_NOT_FOUND";
 /// How many records a page of a search has at most.
 const PAGE: usize = 200;
 /// How many values an `IN` filter takes.
@@ -63,7 +68,10 @@ impl Hubspot {
                 }
                 match self.read(object, &by, &set, fields).await {
                     Ok(page) if page.goes_on() && set.len() > 1 => halve(&mut waiting, set),
-                    Ok(page) => settle(&by, &set, &page.results, fields, &mut found),
+                    Ok(mut page) => {
+                        settle(&by, &set, &page.results, fields, &mut found);
+                        self.heed_flaws(&set, &mut page, &mut found);
+                    }
                     Err(Refused::Rows(problem)) if set.len() > 1 => {
                         let may_be_all = !std::mem::replace(&mut is_known, true);
                         let property = by.property();
@@ -88,6 +96,22 @@ impl Hubspot {
         found
     }
 
+    /// Look-ups that found nothing because they could not be answered: that is not the same as no record.
+    fn heed_flaws(&self, set: &[Wanted<'_>], page: &mut Page, found: &mut Found) {
+        let flaws = page.flaws(StatusCode::MULTI_STATUS).into_iter();
+        for flaw in flaws.filter(|flaw| flaw.problem.category() != NOT_THERE) {
+            let fault = fault_of(&flaw.problem, &Operation::Update, self.records.budget());
+            let is_about = |one: &&Wanted<'_>| {
+                flaw.ids.is_empty() || flaw.ids.iter().any(|id| id == one.value)
+            };
+            for lookup in set.iter().filter(is_about).flat_map(|one| &one.lookups) {
+                if found[*lookup].as_ref().is_ok_and(Vec::is_empty) {
+                    found[*lookup] = Err(fault.clone());
+                }
+            }
+        }
+    }
+
     async fn read(
         &self,
         object: &Object,
@@ -109,9 +133,7 @@ impl Hubspot {
         match answer {
             Ok(answer) => Ok(answer.json()?),
             // None of them is there.
-            Err(Refused::Rows(problem)) if problem.category() == "OBJECT_NOT_FOUND" => {
-                Ok(Page::none())
-            }
+            Err(Refused::Rows(problem)) if problem.category() == NOT_THERE => Ok(Page::none()),
             Err(refused) => Err(refused),
         }
     }

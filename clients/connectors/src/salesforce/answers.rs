@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::api::Answer;
 use crate::crm::{Fault, Target};
@@ -19,6 +19,8 @@ const CONCURRENCY_WAIT: Duration = Duration::from_secs(60);
 /// The code of a field that the object does not have, or that the user may not see.
 pub(super) const UNKNOWN_FIELD: &str = "INVALID_FIELD";
 const LOCKED: &str = "UNABLE_TO_LOCK_ROW";
+/// Triggers gave up on all rows of a call because some of them failed, or did too much for all of them.
+const TOO_MUCH: &str = "LIMIT_EXCEEDED";
 
 /// What follows from a code.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,9 +97,9 @@ pub(super) struct Reason {
     /// `errorCode` of requests, `statusCode` of rows.
     #[serde(alias = "errorCode", alias = "statusCode")]
     code: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     message: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     fields: Vec<String>,
 }
 
@@ -128,6 +130,11 @@ impl Reason {
             true => words.to_owned(),
             false => format!("{words} ({})", bounded(&self.fields.join(", "))),
         }
+    }
+
+    /// Whether it may be for the rows beside it that a row was refused.
+    pub(super) fn is_of_the_call(&self) -> bool {
+        self.code == TOO_MUCH
     }
 
     fn class(&self) -> Option<Class> {
@@ -234,6 +241,15 @@ fn trigger(reason: &Reason) -> Fault {
         true => Fault::transient(reason.coded()),
         false => reason.permanent(),
     }
+}
+
+/// What may be `null` where nothing is told.
+pub(super) fn or_none<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The beginning of a text.

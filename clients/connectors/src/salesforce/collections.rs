@@ -38,7 +38,7 @@ struct Judged {
     id: Option<String>,
     success: bool,
     created: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "answers::or_none")]
     errors: Vec<Reason>,
 }
 
@@ -88,7 +88,9 @@ impl Batch<'_> {
         while let Some(mut heap) = heaps.pop() {
             let refused = match self.send(call, &heap).await {
                 Ok(judged) => {
-                    self.keep(call, &heap, judged);
+                    let mut again = self.keep(call, heap, judged);
+                    let half = again.split_off(again.len() / 2);
+                    heaps.extend([half, again].into_iter().filter(|heap| !heap.is_empty()));
                     continue;
                 }
                 Err(refused) => refused,
@@ -121,7 +123,7 @@ impl Batch<'_> {
         }
     }
 
-    async fn send(&self, call: &Call, rows: &[Prepared<'_>]) -> Result<Vec<Judged>, Refused> {
+    async fn send(&self, call: &Call, rows: &[Prepared<'_>]) -> Result<Vec<Json>, Refused> {
         let path = match call {
             Call::Update | Call::Create => "/composite/sobjects".to_owned(),
             Call::Upsert(field) => {
@@ -135,7 +137,7 @@ impl Batch<'_> {
         let records: Vec<&Map<String, Json>> = rows.iter().map(|row| &row.record).collect();
         let body = json!({ "allOrNone": false, "records": records }).to_string();
         let answer = self.crm.call(method, &path, Some(Bytes::from(body))).await?;
-        let judged: Vec<Judged> = answer.json().map_err(Refused::at_the_moment)?;
+        let judged: Vec<Json> = answer.json().map_err(Refused::at_the_moment)?;
         if judged.len() != rows.len() {
             let reason = format!("{} results for {} rows", judged.len(), rows.len());
             return Err(Refused::at_the_moment(Fault::transient(reason)));
@@ -143,10 +145,32 @@ impl Batch<'_> {
         Ok(judged)
     }
 
-    fn keep(&mut self, call: &Call, rows: &[Prepared<'_>], judged: Vec<Judged>) {
-        for (row, judged) in rows.iter().zip(judged) {
-            self.results[row.index] = Some(outcome(call, &row.row.target, judged));
+    /// Keeps what the org said of each row; answers those that are to be sent with fewer others.
+    fn keep<'r>(
+        &mut self,
+        call: &Call,
+        rows: Vec<Prepared<'r>>,
+        judged: Vec<Json>,
+    ) -> Vec<Prepared<'r>> {
+        let is_alone = rows.len() == 1;
+        let mut again = Vec::new();
+        for (row, judged) in rows.into_iter().zip(judged) {
+            // A row whose answer cannot be read takes no other with it.
+            let judged: Result<Judged, _> = serde_json::from_value(judged);
+            let is_of_the_call = judged.as_ref().is_ok_and(|judged| {
+                !judged.success && judged.errors.iter().any(Reason::is_of_the_call)
+            });
+            if is_of_the_call && !is_alone {
+                again.push(row);
+                continue;
+            }
+            let result = match judged {
+                Ok(judged) => outcome(call, &row.row.target, judged),
+                Err(error) => Err(Fault::transient(format!("unreadable answer of a row: {error}"))),
+            };
+            self.results[row.index] = Some(result);
         }
+        again
     }
 
     /// The rows whose fields are all there, by a describe that is read now if need be.

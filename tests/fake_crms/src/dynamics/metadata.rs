@@ -31,7 +31,7 @@ pub(super) fn answer(entities: &[Entity], rest: &str, request: &Request) -> Repl
     let values: Vec<Value> = match below {
         "" => return Reply::json(200, &definition(entity)),
         "/Attributes" => columns.map(attribute).chain([primary(entity)]).collect(),
-        "/Keys" => columns.filter(|column| column.is_key).map(alternate_key).collect(),
+        "/Keys" => columns.filter(|column| column.is_key).flat_map(alternate_keys).collect(),
         "/ManyToOneRelationships" => columns.filter_map(relationship).collect(),
         _ => match below.strip_prefix(CASTS) {
             Some(cast) => columns.filter_map(|column| detail(column, cast)).collect(),
@@ -128,11 +128,14 @@ fn detail(column: &Column, cast: &str) -> Option<Value> {
     (of == cast).then_some(detail)
 }
 
-fn alternate_key(column: &Column) -> Value {
-    json!({
-        "LogicalName": format!("{}_key", column.name),
-        "KeyAttributes": [column.name],
-        "EntityKeyIndexStatus": "Active",
+fn alternate_keys(column: &Column) -> [Value; 2] {
+    // A key of the same column that was never activated makes the active one no less of a key.
+    [("key", "Active"), ("old_key", "Failed")].map(|(name, status)| {
+        json!({
+            "LogicalName": format!("{}_{name}", column.name),
+            "KeyAttributes": [column.name],
+            "EntityKeyIndexStatus": status,
+        })
     })
 }
 

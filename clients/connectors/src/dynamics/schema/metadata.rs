@@ -155,7 +155,8 @@ pub async fn read(api: &Connection, object: &Object) -> Result<Schema, Fault> {
         if let [only] = key.key_attributes.as_slice()
             && let Some(column) = columns.get_mut(only)
         {
-            column.unique = is_active;
+            // Of several keys of one column one that is active is enough.
+            column.unique |= is_active;
         }
     }
     let relationships: Vec<Relationship> = next(&mut answers)?;

@@ -221,6 +221,42 @@ async fn a_row_that_an_answer_leaves_out_is_not_taken_as_written() {
 }
 
 #[tokio::test]
+async fn a_record_under_another_id_than_was_sent_is_found_out_and_told_as_written() {
+    let (server, crm) = open(Settings::default()).await;
+    let made = ids(&crm.write(&deals(), &rows(2, "pending")).await);
+    let before = server.journal().calls_to("/batch/update").len();
+    // The first was merged with another: its old id still leads to it.
+    let body = json!({ "status": "COMPLETE", "results": [{ "id": "990017" }, { "id": made[1] }] });
+    server.faults().add(answered(Reply::json(200, &body)));
+    let all: Vec<Write> = made.iter().map(|id| to(Target::Record(id.clone()), "paid")).collect();
+    let results = crm.write(&deals(), &all).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(server.journal().calls_to("/batch/update").len(), before + 2);
+}
+
+#[tokio::test]
+async fn a_look_up_that_could_not_be_answered_is_not_taken_for_no_record() {
+    let (server, crm) = open(Settings::default()).await;
+    let body = json!({
+        "status": "COMPLETE", "results": [], "numErrors": 2,
+        "errors": [
+            {
+                "status": "error", "category": "INTERNAL_ERROR", "message": "later",
+                "context": { "ids": ["pay_0"] },
+            },
+            {
+                "status": "error", "category": "OBJECT_NOT_FOUND", "message": "none",
+                "context": { "ids": ["pay_1"] },
+            },
+        ],
+    });
+    server.faults().add(answered(Reply::json(207, &body)));
+    let found = crm.find(&deals(), &[payment("pay_0"), payment("pay_1")], &[]).await;
+    assert!(matches!(found[0], Err(Fault::Transient { .. })), "{found:?}");
+    assert_eq!(found[1], Ok(Vec::new()));
+}
+
+#[tokio::test]
 async fn errors_of_rows_that_name_no_row_are_found_out() {
     let (server, crm) = open(Settings::default()).await;
     let nameless = json!({

@@ -194,3 +194,41 @@ async fn no_secret_is_logged_or_told() {
         assert!(!log.contains(secret), "{log}");
     }
 }
+
+#[tokio::test]
+async fn rows_that_triggers_gave_up_on_for_others_are_sent_with_fewer() {
+    let org = Org::start().await;
+    let gave_up = json!({ "success": false, "errors": [{
+        "statusCode": "LIMIT_EXCEEDED", "message": "Too many batch retries", "fields": [],
+    }] });
+    let all = Reply::json(200, &json!([gave_up, gave_up, gave_up, gave_up]));
+    org.server.faults().add(Wrong::new(Effect::Answer(Applied::Lost, all)).path(COLLECTIONS));
+    let rows: Vec<Write> = (0..4).map(|n| upsert(&format!("pay_{n}"))).collect();
+    assert!(org.write(&rows).await.iter().all(Result::is_ok));
+    assert_eq!(org.server.records().len(), 4);
+    assert_eq!(org.writes().len(), 3);
+    // Alone it is for the row itself, and no call is made for it again.
+    let alone = Reply::json(200, &json!([gave_up]));
+    org.server.faults().add(Wrong::new(Effect::Answer(Applied::Lost, alone)).path(COLLECTIONS));
+    assert_eq!(code(&org.write_one(upsert("pay_0")).await), "LIMIT_EXCEEDED");
+    assert_eq!(org.writes().len(), 4);
+}
+
+#[tokio::test]
+async fn a_row_of_an_odd_answer_takes_no_other_with_it() {
+    let org = Org::start().await;
+    let odd = json!([
+        { "success": false, "errors": [
+            { "statusCode": "STRING_TOO_LONG", "message": null, "fields": null },
+        ] },
+        null,
+        { "id": "006000000000003AAA", "success": true, "created": true, "errors": null },
+    ]);
+    let odd = Effect::Answer(Applied::Lost, Reply::json(200, &odd));
+    org.server.faults().add(Wrong::new(odd).path(COLLECTIONS));
+    let rows: Vec<Write> = (0..3).map(|n| upsert(&format!("pay_{n}"))).collect();
+    let results = org.write(&rows).await;
+    assert_eq!(code(&results[0]), "STRING_TOO_LONG");
+    assert!(matches!(results[1], Err(Fault::Transient { .. })), "{results:?}");
+    assert_eq!(results[2].as_ref().map(|row| row.id.as_str()), Ok("006000000000003AAA"));
+}
