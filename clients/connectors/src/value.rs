@@ -70,7 +70,7 @@ impl Value {
     }
 
     /// Whether both say the same to a person who looks at the field: `129.95` and `129.950`, `true` and
-    /// `"true"`, nothing and an empty text, a day and its midnight.
+    /// `"true"`, nothing and an empty text, a day and its midnight, a moment and its second.
     pub fn same_as(&self, other: &Value) -> bool {
         self.normal() == other.normal()
     }
@@ -93,7 +93,8 @@ impl Value {
             });
             return match text.get(..10).filter(|_| midnight) {
                 Some(day) => day.to_owned(),
-                None => time.to_string(),
+                // CRMs keep moments to the second or the millisecond.
+                None => format!("@{}", time.as_second()),
             };
         }
         text.to_owned()
@@ -164,6 +165,9 @@ mod tests {
         let day = Value::Date("2026-11-24".parse().expect("a day"));
         assert!(day.same_as(&Value::Text("2026-11-24T00:00:00Z".to_owned())));
         assert!(!day.same_as(&Value::Text("2026-11-24T10:00:00Z".to_owned())));
+        let moment = Value::Time("2026-11-24T10:00:00.123456Z".parse().expect("a moment"));
+        assert!(moment.same_as(&Value::Text("2026-11-24T11:00:00.123+01:00".to_owned())));
+        assert!(!moment.same_as(&Value::Text("2026-11-24T10:00:01Z".to_owned())));
         assert!(!number("1").same_as(&Value::Text("01".to_owned())));
         assert!(!Value::Text("Paid".to_owned()).same_as(&Value::Text("paid".to_owned())));
     }
