@@ -108,7 +108,7 @@ async fn each_row_of_a_mix_has_its_own_outcome() {
                 Ok(_) => 'g',
                 Err(Fault::Permanent { code, .. }) if code == "ERR_SCHEMA_VALIDATION_FAILED" => 'p',
                 Err(Fault::Permanent { code, .. }) if code == "unknown_option" => 'o',
-                Err(Fault::Transient { wait: Some(_), .. }) => 't',
+                Err(Fault::Transient { wait: None, .. }) => 't',
                 Err(Fault::Gone { .. }) => 'd',
                 Err(other) => panic!("{pattern}: {other:?}"),
             })
