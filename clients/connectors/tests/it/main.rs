@@ -3,6 +3,7 @@
 
 mod crash;
 mod dynamics;
+mod echo;
 mod end_to_end;
 mod hubspot;
 mod monday;
