@@ -8,7 +8,6 @@ mod echo;
 mod end_to_end;
 mod hubspot;
 mod monday;
-mod no_echo;
 mod operations;
 mod pipedrive;
 mod salesforce;
