@@ -8,6 +8,8 @@ use fake_crms::hubspot::{Hubspot, Settings, TOKEN};
 use fake_crms::process::until;
 use fake_crms::{Account, Server, lives};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::behaviour::Scene;
 
@@ -35,9 +37,13 @@ pub fn free_address() -> String {
 
 /// A page's status and text, if there is one.
 pub async fn get(address: &str, path: &str) -> Option<(u16, String)> {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let answer = client.get(format!("http://{address}{path}")).send().await.ok()?;
-    Some((answer.status().as_u16(), answer.text().await.ok()?))
+    let mut connection = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 async fn open(connector: &str) -> Scene<Hubspot> {
