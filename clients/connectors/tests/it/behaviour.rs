@@ -18,6 +18,8 @@ use tollgate_client::proto::{GetTimelineRequest, ListDeadLettersRequest, Timelin
 
 use crate::stage::Stage;
 
+/// What is told of the connector in detail; what lies below it would drown it.
+const LOG: &str = "debug,h2=info,hyper=info,hyper_util=info,tower=info,sqlx=info";
 const SOON: Duration = Duration::from_secs(30);
 /// The fields that every new deal needs.
 pub const NEW_DEAL: &str = "[objects.fields]\n\
@@ -60,7 +62,7 @@ where
 
     /// Starts the connector.
     pub fn start(&mut self) {
-        let started = self.stage.site.start_connectors(self.name, &[&self.config], "debug");
+        let started = self.stage.site.start_connectors(self.name, &[&self.config], LOG);
         self.connector = Some(started.expect("the binary runs"));
     }
 

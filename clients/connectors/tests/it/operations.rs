@@ -149,9 +149,12 @@ async fn status_tells_the_lag_in_events_and_money_and_no_page_or_log_tells_secre
     }
     let cents = lives::amount(2) + lives::amount(3);
     let money = format!("{}.{:02} EUR", cents / 100, cents % 100);
-    let (well, text) = said(&scene, &["status"]);
-    assert!(well && text.contains("2 events of 2 subjects"), "{text}");
-    assert!(text.contains(&money), "{money}: {text}");
+    // What waits is counted at intervals.
+    until(&format!("status tells 2 events and {money}"), SOON, async || {
+        let (well, text) = said(&scene, &["status"]);
+        (well && text.contains("2 events of 2 subjects") && text.contains(&money)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
