@@ -35,11 +35,12 @@ const VALUES: &str = "values = { PENDING = \"pending\", AUTHORIZED = \"authorize
 
 /// A gateway, a double, and a connector with the subscription `crm`.
 pub struct Scene<B: Backend> {
+    /// Ends before its folder goes.
+    connector: Option<Process>,
     pub stage: Stage,
     pub double: Server<B>,
     pub config: String,
     name: &'static str,
-    connector: Option<Process>,
     begun_at: i64,
 }
 

@@ -127,7 +127,7 @@ async fn a_check_finds_each_mistake() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_the_lag_in_events_and_money_and_no_page_or_log_tells_secrets() {
+async fn status_tells_the_lag_in_events_and_no_page_or_log_tells_secrets() {
     let address = free_address();
     let mut scene = open(&format!("listen = \"{address}\"")).await;
     scene.start();
@@ -147,12 +147,10 @@ async fn status_tells_the_lag_in_events_and_money_and_no_page_or_log_tells_secre
     for number in [2, 3] {
         scene.deliver(number, "payment_intent.succeeded", 0).await;
     }
-    let cents = lives::amount(2) + lives::amount(3);
-    let money = format!("{}.{:02} EUR", cents / 100, cents % 100);
     // What waits is counted at intervals.
-    until(&format!("status tells 2 events and {money}"), SOON, async || {
+    until("status tells 2 events", SOON, async || {
         let (well, text) = said(&scene, &["status"]);
-        (well && text.contains("2 events of 2 subjects") && text.contains(&money)).then_some(())
+        (well && text.contains("2 events")).then_some(())
     })
     .await;
 }
