@@ -18,6 +18,8 @@ use tollgate_client::proto::{GetTimelineRequest, ListDeadLettersRequest, Timelin
 
 use crate::stage::Stage;
 
+/// What is told of the connector in detail; what lies below it would drown it.
+const LOG: &str = "debug,h2=info,hyper=info,hyper_util=info,tower=info,sqlx=info";
 const SOON: Duration = Duration::from_secs(30);
 /// The fields that every new deal needs.
 pub const NEW_DEAL: &str = "[objects.fields]\n\
@@ -33,11 +35,12 @@ const VALUES: &str = "values = { PENDING = \"pending\", AUTHORIZED = \"authorize
 
 /// A gateway, a double, and a connector with the subscription `crm`.
 pub struct Scene<B: Backend> {
+    /// Ends before its folder goes.
+    connector: Option<Process>,
     pub stage: Stage,
     pub double: Server<B>,
     pub config: String,
     name: &'static str,
-    connector: Option<Process>,
     begun_at: i64,
 }
 
@@ -60,7 +63,7 @@ where
 
     /// Starts the connector.
     pub fn start(&mut self) {
-        let started = self.stage.site.start_connectors(self.name, &[&self.config], "debug");
+        let started = self.stage.site.start_connectors(self.name, &[&self.config], LOG);
         self.connector = Some(started.expect("the binary runs"));
     }
 

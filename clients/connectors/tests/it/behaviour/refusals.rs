@@ -1,6 +1,4 @@
-//! What a CRM refuses: a credential, one row among others, a token that died.
-
-use std::time::Duration;
+//! What a CRM refuses: a credential, and a token that died.
 
 use fake_crms::dynamics::Dynamics;
 use fake_crms::hubspot::{self, Credential, Hubspot};
@@ -79,36 +77,5 @@ async fn a_credential_that_is_refused_spends_no_attempt_and_health_says_so() {
     scene.deliver(2, "payment_intent.succeeded", 0).await;
     scene.acked(2, 1).await;
     assert_eq!(get(&address, "/healthz").await.expect("a page").0, 200);
-    scene.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_row_is_a_dead_letter_with_the_crms_words_and_the_others_are_written() {
-    let double = Salesforce::start(Default::default()).await;
-    let tables = double.config();
-    let mut scene = Scene::open("salesforce", double, "", &tables).await;
-    scene.start();
-    scene.deliver(2, "payment_intent.created", 0).await;
-    scene.acked(2, 1).await;
-    scene.stop().await;
-    let (field, record) = (scene.double.field("reference"), scene.double.records().remove(0));
-    let org = scene.double.backend();
-    org.refuse(&field, "INV-3".into(), "FIELD_CUSTOM_VALIDATION_EXCEPTION", "Not this one");
-    org.lock(&record.id, Duration::from_secs(2));
-    for number in 1..6 {
-        scene.deliver(number, "payment_intent.succeeded", 1).await;
-    }
-    scene.start();
-    for number in [1, 4, 5] {
-        assert_eq!(scene.acked(number, 1).await, ["created"]);
-        assert_eq!(scene.deliveries(number).await[0].failed_attempts, 0);
-    }
-    let reason = scene.dead(1).await.remove(0);
-    for word in ["FIELD_CUSTOM_VALIDATION_EXCEPTION", "Not this one"] {
-        assert!(reason.contains(word), "{reason}");
-    }
-    assert_eq!(scene.acked(2, 2).await, ["created", "updated"]);
-    assert!(scene.deliveries(2).await[1].failed_attempts > 0, "it was retried");
-    assert_eq!(scene.dead(1).await.len(), 1);
     scene.stop().await;
 }
