@@ -14,10 +14,12 @@ use fake_crms::{Double, Limits};
 use futures::StreamExt;
 use jiff::Timestamp;
 use tollgate_client::Client;
-use tollgate_client::proto::{GetSubscriptionRequest, GetTimelineRequest, Subscription};
+use tollgate_client::proto::{GetSubscriptionRequest, Subscription};
 
 /// How many webhooks are posted at once.
 const POSTS: usize = 32;
+/// The connectors tell of each delivery that they give back.
+const LOG: &str = "info,tollgate_connectors::connector=debug";
 /// How often the subscriptions are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// A drain that takes this much longer than the best is given up.
@@ -143,7 +145,7 @@ async fn drained(
     client: &Client,
     options: &Options,
 ) -> anyhow::Result<Drained> {
-    let mut connector = site.start_connector(target.name, &target.config)?;
+    let mut connector = site.start_connectors(target.name, &[&target.config], LOG)?;
     let began = began(&mut connector).await?;
     let patience = target.best.mul_f64(PATIENCE).max(LEAST_PATIENCE);
     while !is_drained(client, target.name).await? {
@@ -161,7 +163,7 @@ async fn drained(
     ensure!(journal.second_creates().is_empty(), "a record was created twice");
     let calls = journal.calls();
     let refused = calls.iter().filter(|call| matches!(call.status, Some(429 | 403))).count();
-    let spent_attempts = spent_attempts(client, target.name, options.records).await?;
+    let spent_attempts = spent_attempts(&connector.said());
     let early_calls = journal.early_calls(Duration::ZERO).len();
     connector.stop().await?;
     Ok(Drained { took, calls: calls.len(), refused, spent_attempts, early_calls })
@@ -203,17 +205,8 @@ fn check_records(target: &Target, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many events needed more than one attempt.
-async fn spent_attempts(client: &Client, name: &str, records: usize) -> anyhow::Result<usize> {
-    let wanted = format!("subscriptions/{name}");
-    let mut spent = 0;
-    for number in 0..records {
-        let name = format!("payments/stripe/test/{}", lives::payment_id(number));
-        let request = GetTimelineRequest { name, ..Default::default() };
-        let timeline = client.payments().get_timeline(request).await?.into_inner();
-        let deliveries = timeline.entries.iter().flat_map(|entry| &entry.deliveries);
-        let mine = deliveries.filter(|delivery| delivery.subscription == wanted);
-        spent += mine.filter(|delivery| delivery.failed_attempts > 0).count();
-    }
-    Ok(spent)
+/// How many deliveries the connector gave back with an attempt spent, as its log tells.
+fn spent_attempts(log: &str) -> usize {
+    let given_back = log.lines().filter(|line| line.contains("given back"));
+    given_back.filter(|line| line.contains("kind=\"retry\"")).count()
 }

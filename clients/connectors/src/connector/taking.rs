@@ -107,8 +107,10 @@ impl Running {
             return passes;
         }
         // Our own write comes back as the CRM's news: known by the record and what was written to it.
-        let metadata = &event.references.as_ref()?.metadata;
-        let record = metadata.get("record_id")?;
+        let references = event.references.as_ref();
+        let Some(record) = references.and_then(|all| all.metadata.get("record_id")) else {
+            return passes;
+        };
         for writer in &self.writers {
             let known = self.connector.memory.recall_records(writer.scope(), &[record]).await;
             let known = known.ok().and_then(|known| known.into_iter().next().flatten());

@@ -7,6 +7,7 @@ mod order;
 mod people;
 mod refusals;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_crms::hubspot::{Hubspot, Settings};
@@ -157,4 +158,12 @@ fn object(object: &str, keys: &str, new: &str, status: (&str, &str)) -> String {
 fn deal(keys: &str, more: &str) -> String {
     let keys = format!("name = \"payment\"\n{BY_PAYMENT}{keys}");
     object("deals", &keys, NEW_DEAL, ("payment_status", more))
+}
+
+/// The events that a connector's log tells it gave back with an attempt spent.
+pub fn retried(log: &str) -> BTreeSet<String> {
+    let lines =
+        log.lines().filter(|line| line.contains("given back") && line.contains("kind=\"retry\""));
+    let events = lines.filter_map(|line| line.split_once("event=\"")?.1.split('"').next());
+    events.map(str::to_owned).collect()
 }

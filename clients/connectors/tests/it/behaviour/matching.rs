@@ -63,6 +63,40 @@ async fn a_record_that_is_missing_is_skipped_or_a_dead_letter_or_waited_for_at_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_are_tried_in_order_and_what_is_ambiguous_waits() {
+    let keys = "name = \"payment\"\npolicy = \"update_only\"\n\
+        match = [{ field = \"payment_id\", from = \"subject_id\", unique = true }, \
+        { field = \"payment_invoice\", from = \"references.metadata.invoice_number\" }]\n\
+        park = { every = \"1s\", at_most = \"7d\" }\n";
+    let mut scene = hubspot("", &object("deals", keys, "", ("payment_status", ""))).await;
+    let deals = scene.double.backend();
+    // The first key leads to one, the second to another: the first counts.
+    let by_payment = deals.create_deal(&[("payment_id", "pi_00001")]);
+    let by_invoice = deals.create_deal(&[("payment_invoice", "INV-1")]);
+    let second = deals.create_deal(&[("payment_invoice", "INV-2")]);
+    let twins = [0, 1].map(|_| deals.create_deal(&[("payment_invoice", "INV-3")]));
+    scene.start();
+    for number in [1, 2, 3] {
+        scene.deliver(number, "payment_intent.succeeded", 0).await;
+    }
+    for number in [1, 2] {
+        assert_eq!(scene.acked(number, 1).await, ["updated"]);
+    }
+    let status =
+        |id: &String| scene.double.backend().value(id, "payment_status").unwrap_or_default();
+    assert_eq!([&by_payment, &by_invoice, &second].map(status), ["paid", "", "paid"]);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(twins.each_ref().map(status), ["", ""]);
+    let waits = scene.deliveries(3).await.remove(0);
+    assert_ne!(waits.state, "acked");
+    assert_eq!(waits.failed_attempts, 0);
+    scene.double.backend().archive(&twins[0]);
+    assert_eq!(scene.acked(3, 1).await, ["updated"]);
+    assert_eq!(status(&twins[1]), "paid");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn policies_hold_and_what_is_for_new_records_is_not_written_later() {
     let mut creates = hubspot("", &deal("policy = \"create_only\"\n", "")).await;
     let mut updates =

@@ -1,4 +1,7 @@
-//! What a CRM refuses: a credential, and a token that died.
+//! What a CRM refuses: a credential, one row among others, a token that died.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fake_crms::dynamics::Dynamics;
 use fake_crms::hubspot::{self, Credential, Hubspot};
@@ -7,7 +10,7 @@ use fake_crms::salesforce::Salesforce;
 use fake_crms::zoho_crm::ZohoCrm;
 use fake_crms::{Account, Backend, Server, Tokens};
 
-use super::{SOON, Scene, deal};
+use super::{SOON, Scene, deal, retried};
 use crate::operations::{free_address, get};
 
 async fn outlives_its_token<B: Backend>(
@@ -32,7 +35,7 @@ async fn outlives_its_token<B: Backend>(
     for number in 0..12 {
         scene.acked(number, if number < 3 { 2 } else { 1 }).await;
         for delivery in scene.deliveries(number).await {
-            assert_eq!(delivery.failed_attempts, 0, "{name}: {}", delivery.reason);
+            assert_eq!(delivery.state, "acked", "{name}: {}", delivery.reason);
         }
     }
     let records = scene.double.records();
@@ -40,7 +43,8 @@ async fn outlives_its_token<B: Backend>(
     assert!(records.iter().all(|record| record.status == "Paid"), "{name}: {records:?}");
     assert_eq!(tokens(scene.double.backend()).issued() - before, 1, "{name}: one refresh");
     assert!(scene.double.journal().second_creates().is_empty(), "{name}");
-    scene.stop().await;
+    let spent = retried(&scene.stop().await);
+    assert!(spent.is_empty(), "{name}: attempts were spent on {spent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,4 +82,35 @@ async fn a_credential_that_is_refused_spends_no_attempt_and_health_says_so() {
     scene.acked(2, 1).await;
     assert_eq!(get(&address, "/healthz").await.expect("a page").0, 200);
     scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_row_is_a_dead_letter_with_the_crms_words_and_the_others_are_written() {
+    let double = Salesforce::start(Default::default()).await;
+    // Where the load has an invoice's number.
+    let tables =
+        double.config().replace("references.invoice_number", "references.metadata.invoice_number");
+    let mut scene = Scene::open("salesforce", double, "", &tables).await;
+    scene.start();
+    scene.deliver(2, "payment_intent.created", 0).await;
+    scene.acked(2, 1).await;
+    scene.stop().await;
+    let (field, record) = (scene.double.field("reference"), scene.double.records().remove(0));
+    let org = scene.double.backend();
+    org.refuse(&field, "INV-3".into(), "FIELD_CUSTOM_VALIDATION_EXCEPTION", "Not this one");
+    org.lock(&record.id, Duration::from_secs(2));
+    for number in 1..6 {
+        scene.deliver(number, "payment_intent.succeeded", 1).await;
+    }
+    scene.start();
+    for number in [1, 4, 5] {
+        assert_eq!(scene.acked(number, 1).await, ["created"]);
+    }
+    let reason = scene.dead(1).await.remove(0);
+    for word in ["FIELD_CUSTOM_VALIDATION_EXCEPTION", "Not this one"] {
+        assert!(reason.contains(word), "{reason}");
+    }
+    assert_eq!(scene.acked(2, 2).await, ["created", "updated"]);
+    assert_eq!(scene.dead(1).await.len(), 1);
+    assert_eq!(retried(&scene.stop().await), BTreeSet::from(["events/3".to_owned()]));
 }
