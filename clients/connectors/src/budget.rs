@@ -23,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const QUOTA_RETRY: Duration = Duration::from_secs(15 * 60);
 /// No wait that a CRM asks for is believed beyond this.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A window's calls are kept in pieces of this part of its span, so that one of a day keeps few.
+const PIECES: u32 = 1_000;
 
 /// What an org allows, as far as it is known before the first call.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +70,15 @@ struct State {
 #[derive(Debug)]
 struct Spent {
     window: Window,
-    calls: VecDeque<(Instant, u64)>,
+    pieces: VecDeque<Piece>,
+    points: u64,
+}
+
+/// Calls that were made close together.
+#[derive(Debug)]
+struct Piece {
+    begun: Instant,
+    ended: Instant,
     points: u64,
 }
 
@@ -118,10 +128,11 @@ pub struct Permit {
 impl Budget {
     /// With nothing spent.
     pub fn new(limits: Limits) -> Budget {
-        let spent = |window| Spent { window, calls: VecDeque::new(), points: 0 };
+        let spent = |window| Spent { window, pieces: VecDeque::new(), points: 0 };
+        let max_in_flight = limits.max_in_flight.clamp(1, Semaphore::MAX_PERMITS);
         Budget {
-            in_flight: Arc::new(Semaphore::new(limits.max_in_flight.max(1))),
-            max_in_flight: limits.max_in_flight.max(1),
+            in_flight: Arc::new(Semaphore::new(max_in_flight)),
+            max_in_flight,
             state: Mutex::new(State {
                 windows: limits.windows.into_iter().map(spent).collect(),
                 daily_reserve: limits.daily_reserve,
@@ -213,11 +224,8 @@ impl Budget {
     pub fn charge(&self, points: u64) {
         let now = Instant::now();
         let mut state = self.lock();
-        state.counts.points += points;
-        for spent in &mut state.windows {
-            spent.calls.push_back((now, points));
-            spent.points += points;
-        }
+        state.counts.points = state.counts.points.saturating_add(points);
+        state.windows.iter_mut().for_each(|spent| spent.spend(points, now));
     }
 
     /// Where it stands.
@@ -249,15 +257,12 @@ impl State {
         if let Some(wait) = self.wait_for(points, now) {
             return Err(wait);
         }
-        for spent in &mut self.windows {
-            spent.calls.push_back((now, points));
-            spent.points += points;
-        }
+        self.windows.iter_mut().for_each(|spent| spent.spend(points, now));
         if let Some(daily) = &mut self.daily {
             daily.remaining = daily.remaining.saturating_sub(daily.price(points));
         }
         self.counts.calls += 1;
-        self.counts.points += points;
+        self.counts.points = self.counts.points.saturating_add(points);
         Ok(())
     }
 
@@ -307,23 +312,35 @@ impl Daily {
 impl Spent {
     fn wait_for(&mut self, points: u64, now: Instant) -> Option<Duration> {
         let span = self.window.span + WINDOW_MARGIN;
-        while self.calls.front().is_some_and(|(at, _)| *at + span <= now) {
-            let (_, freed) = self.calls.pop_front().expect("there is a first");
-            self.points -= freed;
+        while let Some(piece) = self.pieces.pop_front_if(|piece| piece.ended + span <= now) {
+            self.points = self.points.saturating_sub(piece.points);
         }
         // What costs more than the whole window goes alone.
         let allowed = self.window.points.max(points);
-        let mut over = (self.points + points).saturating_sub(allowed);
+        let mut over = self.points.saturating_add(points).saturating_sub(allowed);
         if over == 0 {
             return None;
         }
-        for (at, freed) in &self.calls {
-            over = over.saturating_sub(*freed);
+        for piece in &self.pieces {
+            over = over.saturating_sub(piece.points);
             if over == 0 {
-                return Some(*at + span - now);
+                return Some(piece.ended + span - now);
             }
         }
         None
+    }
+
+    /// What is spent with others is free again with the last of them, never before its own time.
+    fn spend(&mut self, points: u64, now: Instant) {
+        self.points = self.points.saturating_add(points);
+        let length = self.window.span / PIECES;
+        match self.pieces.back_mut() {
+            Some(piece) if now.saturating_duration_since(piece.begun) < length => {
+                piece.ended = piece.ended.max(now);
+                piece.points = piece.points.saturating_add(points);
+            }
+            Some(_) | None => self.pieces.push_back(Piece { begun: now, ended: now, points }),
+        }
     }
 }
 
@@ -356,6 +373,34 @@ mod tests {
         let took = spent[99].0 - spent[0].0;
         let best = Duration::from_secs_f64((25.0 * 20.0 + 75.0 * 5.0 - 80.0) / 40.0);
         assert!(took < best.mul_f64(1.15), "{took:?} for {best:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_days_window_keeps_few_pieces_and_frees_none_too_soon() {
+        let day = 24 * 60 * 60;
+        let budget = Budget::new(limits(10_000, day));
+        let begun = Instant::now();
+        for _ in 0..10_000 {
+            drop(budget.acquire(1).await.expect("it is left"));
+            tokio::time::advance(Duration::from_secs(8)).await;
+        }
+        assert!(budget.lock().windows[0].pieces.len() <= PIECES as usize + 1);
+        tokio::time::advance(Duration::from_secs(day) - begun.elapsed()).await;
+        assert!(budget.acquire(1).await.is_err(), "the first is in the window still");
+        // By now the first piece is over, of which each call is.
+        tokio::time::advance(Duration::from_secs(90)).await;
+        drop(budget.acquire(1).await.expect("the first are free"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_beyond_reason_do_no_harm() {
+        let huge = Limits { max_in_flight: usize::MAX, ..limits(100, 10) };
+        let budget = Budget::new(huge);
+        drop(budget.acquire(u64::MAX).await.expect("it goes alone"));
+        budget.charge(u64::MAX);
+        budget.throttled(Duration::MAX, "wait for ever");
+        budget.daily(1, None, Some(Duration::MAX));
+        assert!(matches!(budget.acquire(u64::MAX).await, Err(Fault::Throttled { .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,9 @@
 use tollgate_client::Event;
 
 use crate::config::OwnEvents;
+use crate::crm::Key;
+use crate::crms;
+use crate::mapping::{Mapping, path};
 
 /// It came late and a newer fact was known already.
 pub const SUPERSEDED: &str = "superseded";
@@ -19,6 +22,25 @@ pub fn passes(event: &Event, own_events: OwnEvents, crm_name: &str) -> Option<&'
     match own_events {
         OwnEvents::Ignore if event.provider == crm_name => Some(OWN),
         OwnEvents::Ignore | OwnEvents::Write => None,
+    }
+}
+
+/// Whether a mapping would take a CRM's own record for the payment that its event does not name. No other
+/// CRM has such a record: each would make one, and tell the others of it, for ever.
+pub fn names_a_foreign_record(event: &Event, mapping: &Mapping) -> bool {
+    const PAYMENT: &str = "subject_id";
+    let Some(references) = &event.references else { return false };
+    let record = references.metadata.get("record_id");
+    let is_subject = record.is_some_and(|record| record == path::subject_id(event));
+    let is_key = mapping.matches.iter().any(|one| one.from.as_str() == PAYMENT);
+    crms::find(&event.provider).is_some() && references.payment.is_empty() && is_subject && is_key
+}
+
+/// Whether a key is the payment's id, and not that of a customer or of anything that has many payments.
+pub fn names_the_payment(event: &Event, key: &Key) -> bool {
+    match key {
+        Key::Field { value, .. } => value == path::subject_id(event),
+        Key::Id(_) => false,
     }
 }
 

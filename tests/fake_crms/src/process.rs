@@ -117,6 +117,18 @@ impl Site {
         self.spawn("tollgate-connect", &[crm, "run", "--config", config], config)
     }
 
+    /// Starts one process of connectors with these configurations, which logs this much.
+    pub fn start_connectors(&self, crm: &str, configs: &[&str], log: &str) -> io::Result<Process> {
+        let mut arguments = vec![crm, "run"];
+        arguments.extend(configs.iter().flat_map(|config| ["--config", *config]));
+        let file = self.folder.path().join(format!("{}.log", configs.join("+")));
+        let errors = File::options().create(true).append(true).open(&file)?;
+        let mut command = self.command("tollgate-connect", &arguments);
+        let child =
+            command.env("TOLLGATE_LOG", log).stdout(Stdio::null()).stderr(errors).spawn()?;
+        Ok(Process { child, log: file })
+    }
+
     /// Runs a command of the connectors, or of the gateway, to its end.
     pub fn run(&self, binary: &str, arguments: &[&str]) -> io::Result<Output> {
         self.command(binary, arguments).output()

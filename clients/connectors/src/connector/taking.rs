@@ -10,9 +10,10 @@ use tollgate_client::Delivery;
 use super::job::{self, Job};
 use super::{Done, HANDED_BACK_WAIT, Running};
 use crate::config::OwnEvents;
+use crate::crm::Key;
 use crate::dispatch::Waiting;
 use crate::mapping::Row;
-use crate::{collapse, intake};
+use crate::{collapse, crms, intake};
 
 impl Running {
     /// Takes a delivery of the log of this epoch.
@@ -65,6 +66,14 @@ impl Running {
                 }
             }
         }
+        if crms::find(&event.provider).is_some() {
+            targets.retain(|(object, _)| {
+                !intake::names_a_foreign_record(event, &self.mappings[*object])
+            });
+            if self.is_repeated(&delivery, &targets).await {
+                return self.acknowledge(delivery, "", "echo");
+            }
+        }
         if targets.is_empty() {
             return self.acknowledge(delivery, "", "skipped");
         }
@@ -108,6 +117,23 @@ impl Running {
             }
         }
         passes
+    }
+
+    /// Whether a CRM repeats what this connector wrote of the payment last. Which CRM it is does not matter:
+    /// two that are told by one payment provider tell each other of the same change.
+    async fn is_repeated(&self, delivery: &Delivery, targets: &[(usize, Arc<Row>)]) -> bool {
+        let event = delivery.event();
+        let status = job::status_digest(event);
+        for (object, row) in targets.iter().filter(|_| !delivery.replay()) {
+            let keys = row.keys.iter().filter(|key| intake::names_the_payment(event, key));
+            let keys: Vec<&Key> = keys.collect();
+            let scope = self.writers[*object].scope();
+            let known = self.connector.memory.recall(scope, &keys).await.unwrap_or_default();
+            if known.into_iter().flatten().any(|known| known.status == status) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Its next row waits for a batch.

@@ -196,7 +196,7 @@ fn kind(event: &Event) -> &'static str {
 }
 
 /// The provider's own id of the subject: what follows collection, provider and endpoint.
-fn subject_id(event: &Event) -> &str {
+pub fn subject_id(event: &Event) -> &str {
     event.subject.splitn(4, '/').nth(3).unwrap_or_default()
 }
 

@@ -101,7 +101,7 @@ impl Problem {
         let told = answer.retry_after();
         for problem in &mut problems {
             problem.status = problem.status.or(http);
-            problem.retry_in = problem.retry_in.max(told);
+            problem.retry_in = problem.retry_in.max(told).map(|wait| wait.min(LONGEST_WAIT));
         }
         problems
     }
@@ -111,7 +111,7 @@ impl Problem {
         Problem {
             words: answer.told(),
             status: Some(answer.status.as_u16()),
-            retry_in: answer.retry_after(),
+            retry_in: answer.retry_after().map(|wait| wait.min(LONGEST_WAIT)),
             ..Problem::default()
         }
     }
@@ -299,6 +299,9 @@ mod tests {
         assert_eq!(wait(200, None, &listed("DAILY_LIMIT_EXCEEDED", &[])), Some(3_600));
         assert_eq!(wait(200, None, &listed("maxConcurrencyExceeded", &[])), Some(2));
         assert_eq!(wait(200, None, &listed("ColumnValueException", &[])), None);
+        let lock = listed("ResourceLockedException", &[("retry_in_seconds", json!(1e18))]);
+        let fault = first(200, None, &lock).fault(now, true);
+        assert!(matches!(fault, Fault::Transient { wait: Some(LONGEST_WAIT), .. }), "{fault:?}");
     }
 
     #[test]

@@ -143,8 +143,11 @@ impl Calls {
             return Err(self.refused(&answer));
         }
         let body: Body = answer.json()?;
-        if body.success != Some(true) {
-            return Err(self.refused(&answer));
+        match body.success {
+            Some(true) => {}
+            Some(false) => return Err(self.refused(&answer)),
+            // Not the API's own: a write may or may not have been carried out.
+            None => return Err(Fault::transient("the answer does not say whether it succeeded")),
         }
         let next_cursor = body.additional_data.get("next_cursor").and_then(Json::as_str);
         Ok(Found { next_cursor: next_cursor.map(str::to_owned), data: body.data })

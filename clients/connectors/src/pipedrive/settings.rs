@@ -31,6 +31,8 @@ const POINTS_SPAN: Duration = Duration::from_secs(2);
 const MOST_CALLS_IN_FLIGHT: usize = 8;
 /// After a token endpoint's 429, which tells no time.
 const TOKEN_PAUSE: Duration = Duration::from_secs(60);
+/// What a token's answer tells of more time than this is not believed.
+const LONGEST_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of a refusal's code is told.
 const MAX_CODE_CHARS: usize = 64;
 
@@ -271,7 +273,7 @@ impl TokenSource for Refresh {
         Ok(Token {
             secret: granted.access_token.into(),
             api_url: granted.api_domain,
-            lasts: granted.expires_in.map(Duration::from_secs),
+            lasts: granted.expires_in.map(|told| Duration::from_secs(told).min(LONGEST_TIME)),
         })
     }
 }
@@ -281,11 +283,12 @@ fn refusal(answer: &api::Answer) -> Fault {
     let code: String = refused.error.unwrap_or_default().chars().take(MAX_CODE_CHARS).collect();
     let reason =
         format!("the token endpoint answered {} {code}", answer.status).trim_end().to_owned();
+    let told = answer.retry_after().map(|wait| wait.min(LONGEST_TIME));
     if answer.status == StatusCode::TOO_MANY_REQUESTS {
-        return Fault::Throttled { wait: answer.retry_after().unwrap_or(TOKEN_PAUSE), reason };
+        return Fault::Throttled { wait: told.unwrap_or(TOKEN_PAUSE), reason };
     }
     if answer.status.is_server_error() || answer.status == StatusCode::REQUEST_TIMEOUT {
-        return Fault::Transient { reason, wait: answer.retry_after() };
+        return Fault::Transient { reason, wait: told };
     }
     tracing::error!(reason, "Pipedrive gives no token; somebody must act");
     Fault::Unauthorized { reason }

@@ -89,6 +89,9 @@ impl Gathered {
         for (index, mapping) in config.objects.iter().enumerate() {
             match mapping.row(event) {
                 Ok(None) => self.objects[index].unwanted += 1,
+                Ok(Some(_)) if intake::names_a_foreign_record(event, mapping) => {
+                    self.objects[index].unwanted += 1;
+                }
                 Ok(Some(row)) => self.put(index, row, event),
                 Err(why) => self.objects[index].refuse(why.to_string()),
             }

@@ -25,6 +25,8 @@ const REFRESH_SPAN: Duration = Duration::from_secs(10 * 60);
 const LASTS_SECONDS: u64 = 3_600;
 /// An error that nobody knows is asked about again after this, so that refreshes are left.
 const UNKNOWN_ERROR_PAUSE: Duration = Duration::from_secs(60);
+/// A longer pause that an answer tells of is not believed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 const MAX_TOLD_BYTES: usize = 200;
 
 /// What is told when the refresh token was used too often.
@@ -90,7 +92,8 @@ impl Refresh {
             return Err(self.refused(&code, told.error_description.as_deref()));
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
-            let wait = answer.retry_after().unwrap_or(REFRESH_SPAN);
+            let told = answer.retry_after().map(|wait| wait.min(LONGEST_PAUSE));
+            let wait = told.unwrap_or(REFRESH_SPAN);
             return Err(Fault::Throttled { wait, reason: "too many tokens were asked for".into() });
         }
         let Some(secret) = told.access_token.filter(|token| !token.is_empty()) else {
@@ -237,6 +240,15 @@ mod tests {
         let set = refresh("https://accounts.zoho.eu", Some("https://proxy.internal/zoho/"));
         let host = set.api_host(Some("https://evil.com")).expect("the one that was set");
         assert_eq!(host, "https://proxy.internal/zoho");
+    }
+
+    #[test]
+    fn a_pause_beyond_reason_is_not_believed() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("retry-after", u64::MAX.to_string().parse().expect("a header"));
+        let answer = Answer { status: StatusCode::TOO_MANY_REQUESTS, headers, body: "{}".into() };
+        let told = refresh("https://accounts.zoho.eu", None).token(&answer);
+        assert!(matches!(told, Err(Fault::Throttled { wait, .. }) if wait == LONGEST_PAUSE));
     }
 
     #[test]

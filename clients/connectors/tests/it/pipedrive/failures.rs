@@ -50,6 +50,8 @@ async fn every_status_means_what_it_should() {
         (Reply::html(200, "<html>maintenance</html>"), "transient"),
         (Reply::json(200, &json!({ "success": true, "data": { "id": 999 } })), "transient"),
         (Reply::json(200, &json!({ "success": true })), "transient"),
+        (Reply::json(200, &json!({})), "transient"),
+        (Reply::json(201, &json!({ "status": "ok" })), "transient"),
         (refusal(500, None), "transient"),
         (refusal(503, None), "transient"),
         (faults::bad_gateway(502), "transient"),
