@@ -171,7 +171,7 @@ mod tests {
             "status".to_owned(),
             Mark { sequence, digest, intended: Vec::new() },
         )]);
-        Known { record: "1".to_owned(), status: String::new(), marks }
+        Known { record: "1".to_owned(), statuses: String::new(), marks }
     }
 
     fn meeting<'a>(

@@ -25,6 +25,7 @@ pub mod crm;
 pub mod crms;
 pub mod dispatch;
 pub mod dynamics;
+pub mod echo;
 pub mod gateway;
 pub mod guard;
 pub mod hubspot;

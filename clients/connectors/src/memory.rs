@@ -104,8 +104,8 @@ pub struct Error(#[from] sqlx::Error);
 pub struct Known {
     /// The CRM's id of it.
     pub record: String,
-    /// A digest of the payment's status as it was written last.
-    pub status: String,
+    /// Digests of the statuses that were written last, as `echo` keeps them.
+    pub statuses: String,
     /// Of each field that was written: by which event, and what.
     pub marks: BTreeMap<String, Mark>,
 }
@@ -214,7 +214,7 @@ impl Memory {
         }
         let records: Vec<_> = rows
             .iter()
-            .map(|Remembered { known, .. }| (&known.record, &known.status, &known.marks))
+            .map(|Remembered { known, .. }| (&known.record, &known.statuses, &known.marks))
             .collect();
         let keys: Vec<(String, &str)> = rows
             .iter()
@@ -348,7 +348,7 @@ pub fn name(key: &Key) -> String {
 fn known(row: &SqliteRow) -> Result<Known, sqlx::Error> {
     let fields: String = row.try_get("fields")?;
     let marks = serde_json::from_str(&fields).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(Known { record: row.try_get("record")?, status: row.try_get("status")?, marks })
+    Ok(Known { record: row.try_get("record")?, statuses: row.try_get("status")?, marks })
 }
 
 /// Rows that tell their place, each in it.
@@ -389,7 +389,7 @@ mod tests {
             keys: vec![field(value)],
             known: Known {
                 record: record.to_owned(),
-                status: "aa".to_owned(),
+                statuses: "aa@1".to_owned(),
                 marks: BTreeMap::from([("status".to_owned(), mark)]),
             },
         }

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tollgate_client::Delivery;
+use tollgate_client::{Delivery, Event};
 
 use super::job::{self, Job};
 use super::{Done, HANDED_BACK_WAIT, Running};
@@ -13,7 +13,8 @@ use crate::config::OwnEvents;
 use crate::crm::Key;
 use crate::dispatch::Waiting;
 use crate::mapping::Row;
-use crate::{collapse, crms, intake};
+use crate::memory::Known;
+use crate::{collapse, crms, echo, intake};
 
 impl Running {
     /// Takes a delivery of the log of this epoch.
@@ -114,7 +115,7 @@ impl Running {
         for writer in &self.writers {
             let known = self.connector.memory.recall_records(writer.scope(), &[record]).await;
             let known = known.ok().and_then(|known| known.into_iter().next().flatten());
-            if known.is_some_and(|known| known.status == job::status_digest(event)) {
+            if known.is_some_and(|known| is_ours(&known, event)) {
                 return Some("echo");
             }
         }
@@ -125,13 +126,12 @@ impl Running {
     /// two that are told by one payment provider tell each other of the same change.
     async fn is_repeated(&self, delivery: &Delivery, targets: &[(usize, Arc<Row>)]) -> bool {
         let event = delivery.event();
-        let status = job::status_digest(event);
         for (object, row) in targets.iter().filter(|_| !delivery.replay()) {
             let keys = row.keys.iter().filter(|key| intake::names_the_payment(event, key));
             let keys: Vec<&Key> = keys.collect();
             let scope = self.writers[*object].scope();
             let known = self.connector.memory.recall(scope, &keys).await.unwrap_or_default();
-            if known.into_iter().flatten().any(|known| known.status == status) {
+            if known.iter().flatten().any(|known| is_ours(known, event)) {
                 return true;
             }
         }
@@ -160,4 +160,10 @@ impl Running {
             self.acknowledge(job.delivery, "", "collapsed");
         }
     }
+}
+
+/// Whether an event of a CRM tells what this connector wrote itself.
+fn is_ours(known: &Known, event: &Event) -> bool {
+    let occurred_at = event.occurred_at.map(|time| time.seconds);
+    echo::is_ours(&known.statuses, &job::status_digest(event), occurred_at)
 }

@@ -46,7 +46,7 @@ mod tests {
         memory.enter_epoch("crm", "e1").await.expect("kept");
         let mark = Mark { sequence: 900, digest: "d".to_owned(), intended: Vec::new() };
         let marks = BTreeMap::from([("status".to_owned(), mark)]);
-        let known = Known { record: "1".to_owned(), status: String::new(), marks };
+        let known = Known { record: "1".to_owned(), statuses: String::new(), marks };
         for scope in ["crm/deals", "crm2/deals"] {
             let row = Remembered { keys: Vec::new(), known: known.clone() };
             memory.remember(scope, &[row]).await.expect("kept");

@@ -2,10 +2,13 @@
 //! out to be gone, or was created by somebody else meanwhile, is placed and written once more.
 
 use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
 use std::time::Duration;
 
 use super::{Job, Outcome, Writer};
 use crate::crm::{Fault, Key, Target, Write, Written};
+use crate::echo;
 use crate::guard::{self, Decision, Meeting};
 use crate::mapping::Policy;
 use crate::memory::{Error, Known, Remembered};
@@ -375,12 +378,12 @@ impl<'a> Batch<'a> {
 
     fn remembered(&self, index: usize, decision: &Decision, record: &str) -> Remembered {
         let job = &self.jobs[index];
-        let newer = self.known[index].as_ref().filter(|_| !decision.superseded.is_empty());
-        let known = Known {
-            record: record.to_owned(),
-            status: newer.map_or(&job.status, |known| &known.status).clone(),
-            marks: decision.marks.clone(),
+        let before = self.known[index].as_ref().map_or("", |known| &known.statuses);
+        let statuses = match decision.superseded.is_empty() {
+            true => echo::noted(before, &job.status, Timestamp::now().as_second()),
+            false => before.to_owned(),
         };
+        let known = Known { record: record.to_owned(), statuses, marks: decision.marks.clone() };
         Remembered { keys: job.row.keys.clone(), known }
     }
 }
