@@ -113,6 +113,7 @@ impl Running {
             return passes;
         };
         for writer in &self.writers {
+            // A memory that cannot be read lets nothing be written either: the batch gives the event back.
             let known = self.connector.memory.recall_records(writer.scope(), &[record]).await;
             let known = known.ok().and_then(|known| known.into_iter().next().flatten());
             if known.is_some_and(|known| is_ours(&known, event)) {
@@ -130,6 +131,7 @@ impl Running {
             let keys = row.keys.iter().filter(|key| intake::names_the_payment(event, key));
             let keys: Vec<&Key> = keys.collect();
             let scope = self.writers[*object].scope();
+            // A memory that cannot be read lets nothing be written either: the batch gives the event back.
             let known = self.connector.memory.recall(scope, &keys).await.unwrap_or_default();
             if known.iter().flatten().any(|known| is_ours(known, event)) {
                 return true;
